@@ -1,0 +1,3 @@
+module github.com/stmigrate/stmigrate
+
+go 1.25.0
