@@ -1,0 +1,178 @@
+package core
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// statusError is an answer whose status is another word than OK.
+type statusError struct {
+	class   error
+	message string
+}
+
+func (e *statusError) Error() string { return e.class.Error() }
+
+var statuses = map[string]error{
+	"UNAUTHORISED":          ErrUnauthorised,
+	"TRY_REFRESH_TOKEN":     ErrTryRefresh,
+	"TOKEN_THEFT_DETECTED":  ErrTheft,
+	"UNKNOWN_MAPPING_ERROR": ErrUnknownMapping,
+}
+
+// answer is all that the answers of this package's routes are made of.
+type answer struct {
+	Status  string `json:"status"`
+	Message string `json:"message"`
+
+	Session *struct {
+		Handle       string         `json:"handle"`
+		UserID       string         `json:"userId"`
+		RecipeUserID string         `json:"recipeUserId"`
+		TenantID     string         `json:"tenantId"`
+		Payload      map[string]any `json:"userDataInJWT"`
+	} `json:"session"`
+	AccessToken  *wireToken `json:"accessToken"`
+	RefreshToken *wireToken `json:"refreshToken"`
+	AntiCSRF     string     `json:"antiCsrfToken"`
+
+	Handle       string         `json:"sessionHandle"`
+	UserID       string         `json:"userId"`
+	RecipeUserID string         `json:"recipeUserId"`
+	TenantID     string         `json:"tenantId"`
+	Payload      map[string]any `json:"userDataInJWT"`
+	Data         map[string]any `json:"userDataInDatabase"`
+	Expiry       int64          `json:"expiry"`
+	Created      int64          `json:"timeCreated"`
+
+	Handles        []string `json:"sessionHandles"`
+	HandlesRevoked []string `json:"sessionHandlesRevoked"`
+
+	SuperTokensID string `json:"superTokensUserId"`
+	ExternalID    string `json:"externalUserId"`
+	Info          string `json:"externalUserIdInfo"`
+}
+
+type wireToken struct {
+	Token   string `json:"token"`
+	Expiry  int64  `json:"expiry"`
+	Created int64  `json:"createdTime"`
+}
+
+// decode reads body, which must be one JSON value and nothing else.
+func decode(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	err := d.Decode(into)
+	if err == nil {
+		if _, err = d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		}
+		err = errors.New("something follows it")
+	}
+	return fmt.Errorf("the answer is not the JSON expected: %v", err)
+}
+
+// decodeAnswer reads an answer that has a status, and makes an error of every status but OK.
+func decodeAnswer(body []byte) (*answer, error) {
+	a := new(answer)
+	if err := decode(body, a); err != nil {
+		return nil, err
+	}
+	if a.Status == "OK" {
+		return a, nil
+	}
+	class := statuses[a.Status]
+	switch {
+	case class == nil:
+		return nil, fmt.Errorf("the answer has the status %.64q, which is unknown here", a.Status)
+	case errors.Is(class, ErrTheft):
+		if a.Session == nil || a.Session.Handle == "" || a.Session.UserID == "" {
+			return nil, missing("session")
+		}
+		class = &TheftError{Handle: a.Session.Handle, UserID: a.Session.UserID}
+	}
+	return nil, &statusError{class: class, message: a.Message}
+}
+
+// missing is what is wrong with an answer whose field is absent, empty or nonsense.
+func missing(field string) error { return fmt.Errorf("the answer lacks %s, or it is of no use", field) }
+
+// wants is what an answer with a session must have besides it.
+type wants struct {
+	access, refresh, antiCSRF bool
+	tenantID                  string
+}
+
+// tokens reads an answer with a session. Tokens that it need not have and has must be whole too.
+func (a *answer) tokens(w wants) (*Tokens, error) {
+	s := a.Session
+	switch {
+	case s == nil || s.Handle == "":
+		return nil, missing("session.handle")
+	case s.UserID == "":
+		return nil, missing("session.userId")
+	case s.TenantID == "":
+		return nil, missing("session.tenantId")
+	case s.Payload == nil:
+		return nil, missing("session.userDataInJWT")
+	case w.tenantID != "" && s.TenantID != w.tenantID:
+		return nil, fmt.Errorf("the session is of the tenant %.64q, not of %q", s.TenantID, w.tenantID)
+	case w.antiCSRF && a.AntiCSRF == "":
+		return nil, missing("antiCsrfToken")
+	}
+	t := &Tokens{
+		Session: Session{
+			Handle: s.Handle, UserID: s.UserID, RecipeUserID: s.RecipeUserID, TenantID: s.TenantID, Payload: s.Payload,
+		},
+		AntiCSRF: a.AntiCSRF,
+	}
+	var err error
+	if t.Access, err = a.AccessToken.token("accessToken", w.access); err != nil {
+		return nil, err
+	}
+	if t.Refresh, err = a.RefreshToken.token("refreshToken", w.refresh); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *wireToken) token(field string, required bool) (*Token, error) {
+	switch {
+	case t == nil && !required:
+		return nil, nil
+	case t == nil || t.Token == "" || t.Expiry <= 0 || t.Created <= 0 || t.Expiry < t.Created:
+		return nil, missing(field)
+	}
+	return &Token{Token: t.Token, Expiry: time.UnixMilli(t.Expiry), Created: time.UnixMilli(t.Created)}, nil
+}
+
+// info reads the answer about the session with this handle.
+func (a *answer) info(handle string) (*SessionInfo, error) {
+	switch {
+	case a.Handle != handle:
+		return nil, missing("sessionHandle as it was asked for")
+	case a.UserID == "":
+		return nil, missing("userId")
+	case a.TenantID == "":
+		return nil, missing("tenantId")
+	case a.Payload == nil:
+		return nil, missing("userDataInJWT")
+	case a.Data == nil:
+		return nil, missing("userDataInDatabase")
+	case a.Expiry <= 0:
+		return nil, missing("expiry")
+	case a.Created <= 0:
+		return nil, missing("timeCreated")
+	}
+	return &SessionInfo{
+		Session: Session{
+			Handle: a.Handle, UserID: a.UserID, RecipeUserID: a.RecipeUserID, TenantID: a.TenantID, Payload: a.Payload,
+		},
+		Data: a.Data, Expiry: time.UnixMilli(a.Expiry), Created: time.UnixMilli(a.Created),
+	}, nil
+}

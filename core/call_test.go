@@ -1,0 +1,672 @@
+package core
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stmigrate/stmigrate/internal/faults"
+)
+
+// newServer is a core at CDI 5.2 whose other answers are h's.
+func newServer(t testing.TB, h http.HandlerFunc) (*httptest.Server, *faults.Faults) {
+	f := new(faults.Faults)
+	srv := httptest.NewServer(f.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/apiversion" {
+			_, _ = io.WriteString(w, `{"versions":["3.1","5.2"]}`)
+			return
+		}
+		h(w, r)
+	}), nil))
+	t.Cleanup(func() {
+		f.Heal()
+		srv.Close()
+	})
+	return srv, f
+}
+
+func newClient(t testing.TB, cfg Config) *Client {
+	c, err := New(cfg)
+	require.NoError(t, err)
+	t.Cleanup(c.http.CloseIdleConnections)
+	return c
+}
+
+func serve(t testing.TB, h http.HandlerFunc) (*Client, *faults.Faults) {
+	srv, f := newServer(t, h)
+	return newClient(t, Config{ConnectionURI: srv.URL, APIKey: "the-key"}), f
+}
+
+// ok answers every operation as a core does that has one session.
+func ok(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.WriteString(w, strings.TrimSuffix(created, "}")+
+		`,"sessionHandle":"h","userId":"u","userDataInDatabase":{},"userDataInJWT":{},"expiry":2,"timeCreated":1,"tenantId":"public",`+
+		`"sessionHandles":[],"sessionHandlesRevoked":[],"superTokensUserId":"u","externalUserId":"e","keys":[]}`)
+}
+
+const create = "/public/recipe/session"
+
+var ctx = context.Background()
+
+func createOne(c *Client) error {
+	_, err := c.CreateSession(ctx, "", NewSession{UserID: "u"})
+	return err
+}
+
+// warm makes c know the version and hold a connection, and empties the log.
+func warm(t testing.TB, c *Client, logs ...*faults.Faults) {
+	for range c.hosts {
+		require.NoError(t, createOne(c))
+	}
+	for _, log := range logs {
+		log.ForgetRequests()
+	}
+}
+
+func TestFailures(t *testing.T) {
+	const timeout = 100 * time.Millisecond
+	big := strings.Repeat("x", 1<<20)
+	for _, tt := range []struct {
+		name               string
+		fault              func(*faults.Faults)
+		handler            http.HandlerFunc
+		status             int
+		temporary, notDone bool
+		is                 error
+		text               string
+	}{
+		{"dropped before the work", func(f *faults.Faults) { f.Down(create) }, ok, 0, true, false, nil, "no answer from 127.0.0.1:"},
+		{"dropped after the work", func(f *faults.Faults) { f.AfterCommit(create) }, ok, 0, true, false, nil, "no answer"},
+		{"truncated", func(f *faults.Faults) { f.Truncate(create) }, ok, 0, true, false, io.ErrUnexpectedEOF, "broke off"},
+		{"hangs", func(f *faults.Faults) { f.Hang(create) }, ok, 0, true, false, context.DeadlineExceeded, "no answer"},
+		{"too slow", func(f *faults.Faults) { f.Slow(time.Minute, create) }, ok, 0, true, false, context.DeadlineExceeded, "no answer"},
+		{"slow body", nil, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, `{"status":`)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}, 0, true, false, context.DeadlineExceeded, "broke off"},
+		{"slow enough", func(f *faults.Faults) { f.Slow(time.Millisecond, create) }, ok, 200, false, false, nil, ""},
+		{"64 MiB", nil, func(w http.ResponseWriter, r *http.Request) {
+			for range 64 {
+				if _, err := io.WriteString(w, big); err != nil {
+					return
+				}
+			}
+		}, 200, false, false, nil, "longer than 2097152 bytes"},
+		{"64 MiB of error", nil, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(500)
+			for range 64 {
+				if _, err := io.WriteString(w, big); err != nil {
+					return
+				}
+			}
+		}, 500, true, false, nil, "longer than 2097152 bytes"},
+		{"HTML 500", nil, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(500)
+			_, _ = io.WriteString(w, "<html>\n<h1>Internal\x00 Error\xff</h1>"+big)
+		}, 500, true, false, nil, `core says "<html> <h1>Internal  Error?</h1>xxx`},
+		{"503", func(f *faults.Faults) { f.Status(503, create) }, ok, 503, true, false, nil, "status 503"},
+		{"400", func(f *faults.Faults) { f.Status(400, create) }, ok, 400, false, true, nil, `status 400: core says "Bad Request"`},
+		{"401", func(f *faults.Faults) { f.Status(401, create) }, ok, 401, false, true, nil, "status 401"},
+		{"404", func(f *faults.Faults) { f.Status(404, create) }, ok, 404, false, true, nil, "status 404"},
+		{"408", func(f *faults.Faults) { f.Status(408, create) }, ok, 408, false, false, nil, "status 408"},
+		{"204", func(f *faults.Faults) { f.Status(204, create) }, ok, 204, false, false, nil, "status 204"},
+		{"302", func(f *faults.Faults) { f.Status(302, create) }, ok, 302, false, false, nil, "redirect"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			srv, f := newServer(t, tt.handler)
+			c := newClient(t, Config{ConnectionURI: srv.URL, APIKey: "the-key", Timeout: timeout})
+			_, err := c.CDIVersion(ctx)
+			require.NoError(t, err)
+			f.ForgetRequests()
+			if tt.fault != nil {
+				tt.fault(f)
+			}
+			start := time.Now()
+			err = createOne(c)
+			assert.Less(t, time.Since(start), 20*timeout)
+			assert.Len(t, f.Requests(), 1)
+			if tt.text == "" {
+				require.NoError(t, err)
+				return
+			}
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.ErrorContains(t, err, tt.text)
+			assert.NotContains(t, err.Error(), "the-key")
+			assert.LessOrEqual(t, len(e.Message), maxMessage)
+			assert.Equal(t, []any{"POST", create, tt.status, tt.temporary, tt.notDone},
+				[]any{e.Method, e.Path, e.Status, e.Temporary(), e.NotDone()}, "%v", err)
+			if tt.is != nil {
+				assert.ErrorIs(t, err, tt.is)
+			}
+		})
+	}
+
+	t.Run("nobody listens", func(t *testing.T) {
+		srv, _ := newServer(t, ok)
+		c := newClient(t, Config{ConnectionURI: srv.URL})
+		warm(t, c)
+		c.http.CloseIdleConnections() // else it may be written to before its end is noticed
+		srv.Close()
+		var e *Error
+		require.ErrorAs(t, createOne(c), &e)
+		assert.Equal(t, []any{create, 0, true, true}, []any{e.Path, e.Status, e.Temporary(), e.NotDone()})
+	})
+	t.Run("nobody listens, seen through another's RoundTripper", func(t *testing.T) {
+		srv, f := newServer(t, ok)
+		rt := &http.Transport{}
+		c := newClient(t, Config{ConnectionURI: srv.URL, HTTPClient: &http.Client{Transport: roundTripper(rt.RoundTrip)}})
+		warm(t, c)
+		var e *Error
+		f.AfterCommit(create)
+		require.ErrorAs(t, createOne(c), &e)
+		assert.False(t, e.NotDone())
+		rt.CloseIdleConnections()
+		srv.Close()
+		require.ErrorAs(t, createOne(c), &e)
+		assert.True(t, e.NotDone())
+	})
+	t.Run("the version cannot be negotiated", func(t *testing.T) {
+		c, f := serve(t, ok)
+		f.Down("/apiversion")
+		var e *Error
+		require.ErrorAs(t, createOne(c), &e)
+		assert.Equal(t, []any{"/apiversion", 0, true, true}, []any{e.Path, e.Status, e.Temporary(), e.NotDone()})
+	})
+	t.Run("cancelled", func(t *testing.T) {
+		c, f := serve(t, ok)
+		warm(t, c, f)
+		f.Hang()
+		ctx, cancel := context.WithCancel(ctx)
+		ended := make(chan error)
+		go func() { _, err := c.CreateSession(ctx, "", NewSession{UserID: "u"}); ended <- err }()
+		require.Eventually(t, func() bool { return len(f.Requests()) == 1 }, 5*time.Second, time.Millisecond)
+		cancel()
+		assert.ErrorIs(t, <-ended, context.Canceled)
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestRedirectsLeakNothing: neither the client's own nor a given http.Client carries the API key elsewhere.
+func TestRedirectsLeakNothing(t *testing.T) {
+	other, log := newServer(t, ok)
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for _, given := range []*http.Client{nil, {}} {
+			srv, _ := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, other.URL+r.URL.Path, status)
+			})
+			c := newClient(t, Config{ConnectionURI: srv.URL, APIKey: "the-key", HTTPClient: given})
+			_, err := c.GetSession(ctx, "h")
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, status, e.Status)
+			require.ErrorAs(t, createOne(c), &e)
+			assert.Equal(t, status, e.Status)
+		}
+	}
+	assert.Empty(t, log.Requests())
+}
+
+// TestErrorsKeepSecrets: whatever comes back of what was sent, the error has none of it.
+func TestErrorsKeepSecrets(t *testing.T) {
+	c, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(500)
+		body, _ := io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, strings.Repeat(" ", maxMessage-60)+r.Header.Get("api-key")+r.URL.String())
+		_, _ = w.Write(body)
+	})
+	for name, call := range map[string]func() error{
+		"verify": func() error {
+			_, err := c.VerifySession(ctx, VerifySession{AccessToken: "hunter2.a", AntiCSRFToken: "hunter2.b"})
+			return err
+		},
+		"refresh": func() error {
+			_, err := c.RefreshSession(ctx, RefreshSession{RefreshToken: "hunter2.a", AntiCSRFToken: "hunter2.b"})
+			return err
+		},
+		"regenerate": func() error { _, err := c.RegenerateSession(ctx, "hunter2.a", nil); return err },
+	} {
+		err := call()
+		require.ErrorContains(t, err, "[redacted]", name)
+		assert.NotContains(t, err.Error(), "hunter2", name)
+		assert.NotContains(t, err.Error(), "the-key", name)
+	}
+}
+
+// TestCreateIsSentOnce: net/http repeats a request by itself, when a kept connection breaks under it, if it takes it for
+// idempotent. The create must not be, and a read shows that this test can tell.
+func TestCreateIsSentOnce(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = l.Close() }()
+	var creates, reads atomic.Int32
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { // answers /apiversion and /hello, and breaks under anything else
+				defer func() { _ = conn.Close() }()
+				for in := bufio.NewReader(conn); ; {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					answer := "Hello\n"
+					switch r.URL.Path {
+					case "/apiversion":
+						answer = `{"versions":["5.2"]}`
+					case create:
+						creates.Add(1)
+						return
+					case "/recipe/session":
+						reads.Add(1)
+						return
+					}
+					_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: "+strconv.Itoa(len(answer))+"\r\n\r\n"+answer)
+				}
+			}()
+		}
+	}()
+	c := newClient(t, Config{ConnectionURI: "http://" + l.Addr().String()})
+	_, err = c.CDIVersion(ctx)
+	require.NoError(t, err)
+
+	require.NoError(t, c.Ping(ctx))
+	var e *Error
+	require.ErrorAs(t, createOne(c), &e)
+	assert.EqualValues(t, 1, creates.Load())
+	assert.False(t, e.NotDone())
+
+	require.NoError(t, c.Ping(ctx))
+	_, err = c.GetSession(ctx, "h")
+	require.Error(t, err)
+	assert.EqualValues(t, 2, reads.Load(), "net/http repeats a GET on a broken connection; if it does not, this test tests nothing")
+}
+
+func TestNegotiation(t *testing.T) {
+	for versions, want := range map[string]string{
+		`{"versions":["2.7","3.1","4.0","5.2","6.0"]}`: "5.2",
+		`{"versions":["5.2"]}`:                         "5.2",
+		`{"versions":["3.1","5.1","5.3"]}`:             "3.1",
+		`{"versions":["2.21","4.0"]}`:                  "",
+		`{"versions":[]}`:                              "",
+		`{}`:                                           "",
+		`<html>`:                                       "",
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, versions)
+		}))
+		c := newClient(t, Config{ConnectionURI: srv.URL})
+		got, err := c.CDIVersion(ctx)
+		assert.Equal(t, want, got, versions)
+		if assert.Equal(t, want == "", err != nil, versions); err != nil {
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			assert.True(t, e.NotDone())
+			assert.False(t, e.Temporary())
+		}
+		if strings.Contains(versions, "2.21") {
+			assert.ErrorContains(t, err, `the core speaks CDI "2.21, 4.0" and this client "5.2, 3.1"`)
+		}
+		srv.Close()
+	}
+
+	t.Run("one question for all, each with its own patience", func(t *testing.T) {
+		entered, answer := make(chan struct{}, 100), make(chan struct{})
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/apiversion" {
+				entered <- struct{}{}
+				<-answer
+				_, _ = io.WriteString(w, `{"versions":["5.2"]}`)
+				return
+			}
+			ok(w, r)
+		}))
+		defer srv.Close()
+		c := newClient(t, Config{ConnectionURI: srv.URL})
+		first, leave := context.WithCancel(ctx)
+		left := make(chan error)
+		go func() { _, err := c.CreateSession(first, "", NewSession{UserID: "u"}); left <- err }()
+		<-entered
+		results := make(chan error, 20)
+		for range cap(results) {
+			go func() { results <- createOne(c) }()
+		}
+		leave()
+		err := <-left
+		assert.ErrorIs(t, err, context.Canceled)
+		var e *Error
+		require.ErrorAs(t, err, &e)
+		assert.True(t, e.NotDone())
+		short, cancel := context.WithTimeout(ctx, time.Millisecond)
+		defer cancel()
+		_, err = c.CDIVersion(short)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		close(answer)
+		for range cap(results) {
+			assert.NoError(t, <-results)
+		}
+		assert.Empty(t, entered)
+	})
+	t.Run("a failure is not kept", func(t *testing.T) {
+		c, f := serve(t, ok)
+		f.Status(500, "/apiversion")
+		require.Error(t, createOne(c))
+		f.Heal()
+		require.NoError(t, createOne(c))
+		require.NoError(t, createOne(c))
+		assert.Len(t, f.Requests("/apiversion"), 2)
+	})
+	t.Run("a core that was replaced by an older one", func(t *testing.T) {
+		var older atomic.Bool
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/apiversion" && older.Load():
+				_, _ = io.WriteString(w, `{"versions":["3.1"]}`)
+			case r.URL.Path == "/apiversion":
+				_, _ = io.WriteString(w, `{"versions":["5.2"]}`)
+			case older.Load() && r.Header.Get("cdi-version") != "3.1":
+				http.Error(w, "cdi-version 5.2 not supported", 400)
+			default:
+				ok(w, r)
+			}
+		}))
+		defer srv.Close()
+		c := newClient(t, Config{ConnectionURI: srv.URL})
+		warm(t, c)
+		older.Store(true)
+		require.Error(t, createOne(c))
+		require.NoError(t, createOne(c))
+	})
+}
+
+func TestRateLimit(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, tt := range []struct {
+		name      string
+		refusals  int // how many 429s come first
+		after     string
+		timeout   time.Duration
+		wantWaits []int64 // milliseconds
+		ok        bool
+	}{
+		{"none", 0, "", 0, nil, true},
+		{"one", 1, "", 0, []int64{125}, true},
+		{"four", 4, "", 0, []int64{125, 250, 500, 1000}, true},
+		{"for ever", 9, "", 0, []int64{125, 250, 500, 1000}, false},
+		{"Retry-After in seconds", 1, "2", 0, []int64{2500}, true},
+		{"Retry-After as a date", 1, now.Add(4 * time.Second).Format(http.TimeFormat), 0, []int64{5000}, true},
+		{"Retry-After in the past", 1, now.Add(-time.Hour).Format(http.TimeFormat), 0, []int64{125}, true},
+		{"Retry-After of nonsense", 1, "-1", 0, []int64{125}, true},
+		{"Retry-After past the deadline", 1, "3600", 0, nil, false},
+		{"back-off past the deadline", 1, "", 120 * time.Millisecond, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked int
+			srv, log := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+				if asked++; asked <= tt.refusals {
+					if tt.after != "" {
+						w.Header().Set("Retry-After", tt.after)
+					}
+					http.Error(w, "slow down", http.StatusTooManyRequests)
+					return
+				}
+				ok(w, r)
+			})
+			c := newClient(t, Config{ConnectionURI: srv.URL, Now: func() time.Time { return now }})
+			_, err := c.CDIVersion(ctx)
+			require.NoError(t, err)
+			if tt.timeout != 0 {
+				c.timeout = tt.timeout
+			}
+			var waits []int64
+			c.random = func() float64 { return 0.5 }
+			c.sleep = func(_ context.Context, d time.Duration) error { waits = append(waits, d.Milliseconds()); return nil }
+			err = createOne(c)
+			assert.Equal(t, tt.wantWaits, waits)
+			if tt.ok {
+				require.NoError(t, err)
+				return
+			}
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, []any{429, "slow down", true, true}, []any{e.Status, e.Message, e.Temporary(), e.NotDone()})
+			if tt.after == "3600" {
+				assert.Equal(t, time.Hour, e.RetryAfter)
+			}
+			assert.Len(t, log.Requests(create), len(tt.wantWaits)+1)
+		})
+	}
+
+	t.Run("the wait can be cancelled", func(t *testing.T) {
+		c, f := serve(t, ok)
+		warm(t, c)
+		f.Status(429, create)
+		ctx, cancel := context.WithCancel(ctx)
+		c.sleep = func(ctx context.Context, _ time.Duration) error {
+			cancel()
+			return sleep(ctx, time.Hour)
+		}
+		_, err := c.CreateSession(ctx, "", NewSession{UserID: "u"})
+		assert.ErrorIs(t, err, context.Canceled)
+		var e *Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, 429, e.Status)
+	})
+}
+
+// TestHosts is the matrix of what happens when the first of two hosts fails.
+func TestHosts(t *testing.T) {
+	refresh := RefreshSession{RefreshToken: "t"}
+	calls := map[string]struct {
+		call   func(c *Client) error
+		repeat bool
+	}{
+		"create":          {createOne, false},
+		"refresh":         {func(c *Client) error { _, err := c.RefreshSession(ctx, refresh); return err }, false},
+		"verify":          {func(c *Client) error { _, err := c.VerifySession(ctx, VerifySession{AccessToken: "t"}); return err }, true},
+		"regenerate":      {func(c *Client) error { _, err := c.RegenerateSession(ctx, "t", nil); return err }, true},
+		"remove":          {func(c *Client) error { _, err := c.RemoveSessions(ctx, "h"); return err }, true},
+		"remove all":      {func(c *Client) error { _, err := c.RemoveUserSessions(ctx, "", "u"); return err }, true},
+		"put data":        {func(c *Client) error { return c.SetSessionData(ctx, "h", nil) }, true},
+		"put payload":     {func(c *Client) error { return c.SetSessionPayload(ctx, "h", nil) }, true},
+		"get":             {func(c *Client) error { _, err := c.GetSession(ctx, "h"); return err }, true},
+		"user's sessions": {func(c *Client) error { _, err := c.UserSessions(ctx, "t", "u"); return err }, true},
+		"mapping":         {func(c *Client) error { _, err := c.UserIDMapping(ctx, "u", AnyID); return err }, true},
+		"keys":            {func(c *Client) error { _, err := c.JWKS(ctx); return err }, true},
+	}
+	for _, tt := range []struct {
+		name                string
+		fault               func(*httptest.Server, *faults.Faults)
+		anyCall, repeatable bool // does the second host answer
+	}{
+		{"refused connection", func(s *httptest.Server, _ *faults.Faults) { s.Close() }, true, true},
+		{"dropped", func(_ *httptest.Server, f *faults.Faults) { f.Down() }, false, true},
+		{"answer lost", func(_ *httptest.Server, f *faults.Faults) { f.AfterCommit() }, false, true},
+		{"answer truncated", func(_ *httptest.Server, f *faults.Faults) { f.Truncate() }, false, true},
+		{"hangs", func(_ *httptest.Server, f *faults.Faults) { f.Hang() }, false, true},
+		{"503", func(_ *httptest.Server, f *faults.Faults) { f.Status(503) }, false, true},
+		{"429", func(_ *httptest.Server, f *faults.Faults) { f.Status(429) }, true, true},
+		{"400", func(_ *httptest.Server, f *faults.Faults) { f.Status(400) }, false, false},
+	} {
+		for name, call := range calls {
+			t.Run(tt.name+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				a, fa := newServer(t, ok)
+				b, fb := newServer(t, ok)
+				c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL, Timeout: 200 * time.Millisecond})
+				c.sleep = func(context.Context, time.Duration) error { return nil }
+				_, err := c.CDIVersion(ctx)
+				require.NoError(t, err)
+				c.turn.Store(1) // the next is a
+				fa.ForgetRequests()
+				fb.ForgetRequests()
+				tt.fault(a, fa)
+				err = call.call(c)
+				want := tt.anyCall || tt.repeatable && call.repeat
+				if assert.Equal(t, want, err == nil, "%v", err); want {
+					assert.Len(t, fb.Requests(), 1)
+				} else {
+					assert.Empty(t, fb.Requests())
+				}
+			})
+		}
+	}
+
+	t.Run("in turn", func(t *testing.T) {
+		a, fa := newServer(t, ok)
+		b, fb := newServer(t, ok)
+		c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL})
+		warm(t, c, fa, fb)
+		for range 10 {
+			require.NoError(t, createOne(c))
+		}
+		assert.Len(t, fa.Requests(), 5)
+		assert.Len(t, fb.Requests(), 5)
+	})
+	t.Run("what the first may have done, the second's refusal does not undo", func(t *testing.T) {
+		a, fa := newServer(t, ok)
+		b, fb := newServer(t, ok)
+		c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL})
+		warm(t, c, fa, fb)
+		c.turn.Store(1)
+		fa.AfterCommit()
+		fb.Status(400)
+		var e *Error
+		require.ErrorAs(t, c.SetSessionData(ctx, "h", nil), &e)
+		assert.Equal(t, []any{400, false}, []any{e.Status, e.NotDone()})
+		fb.Heal()
+		c.http.CloseIdleConnections()
+		b.Close()
+		c.turn.Store(1)
+		require.ErrorAs(t, c.SetSessionData(ctx, "h", nil), &e)
+		assert.Equal(t, []any{0, false}, []any{e.Status, e.NotDone()})
+	})
+	t.Run("one down, one busy", func(t *testing.T) {
+		a, _ := newServer(t, ok)
+		var asked atomic.Int32
+		b, _ := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+			if asked.Add(1) < maxTries {
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			ok(w, r)
+		})
+		c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL})
+		c.sleep = func(context.Context, time.Duration) error { return nil }
+		_, err := c.CDIVersion(ctx)
+		require.NoError(t, err)
+		a.Close()
+		c.turn.Store(1)
+		require.NoError(t, createOne(c))
+	})
+	t.Run("all down", func(t *testing.T) {
+		a, _ := newServer(t, ok)
+		b, _ := newServer(t, ok)
+		c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL})
+		warm(t, c)
+		c.http.CloseIdleConnections()
+		a.Close()
+		b.Close()
+		var e *Error
+		require.ErrorAs(t, createOne(c), &e)
+		assert.True(t, e.NotDone())
+	})
+}
+
+// TestConnectionsAreKept: under load nearly all requests travel on connections that are there, after refusals too.
+func TestConnectionsAreKept(t *testing.T) {
+	const callers, each = 64, 16
+	var opened, n atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/apiversion":
+			_, _ = io.WriteString(w, `{"versions":["5.2"]}`)
+		case n.Add(1)%4 == 0:
+			http.Error(w, strings.Repeat("no ", 100_000), 400)
+		default:
+			ok(w, r)
+		}
+	}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	c := newClient(t, Config{ConnectionURI: srv.URL})
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range each {
+				if err := createOne(c); err != nil {
+					var e *Error
+					if assert.True(t, errors.As(err, &e)) {
+						assert.Equal(t, 400, e.Status)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d connections for %d requests at %d at a time", opened.Load(), callers*each, callers)
+	// net/http may dial once more than it needs when a connection comes back while it dials.
+	assert.LessOrEqual(t, opened.Load(), int32(2*callers))
+}
+
+// TestNobodyIsLeftBehind: callers that gave up on a core that hangs leave no goroutine, nor does a negotiation.
+func TestNobodyIsLeftBehind(t *testing.T) {
+	for name, route := range map[string]string{"in a call": create, "in the negotiation": "/apiversion"} {
+		t.Run(name, func(t *testing.T) {
+			srv, f := newServer(t, ok)
+			before := runtime.NumGoroutine()
+			c := newClient(t, Config{ConnectionURI: srv.URL, Timeout: 500 * time.Millisecond})
+			if route == create {
+				warm(t, c)
+			}
+			f.Hang(route)
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() {
+					ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+					defer cancel()
+					_, err := c.CreateSession(ctx, "", NewSession{UserID: "u"})
+					assert.ErrorIs(t, err, context.DeadlineExceeded)
+				})
+			}
+			wg.Wait()
+			late := time.After(10 * time.Second)
+			for c.http.CloseIdleConnections(); runtime.NumGoroutine() > before; c.http.CloseIdleConnections() {
+				select {
+				case <-late:
+					stacks := make([]byte, 1<<16)
+					stacks = stacks[:runtime.Stack(stacks, true)]
+					t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks)
+				case <-time.After(time.Millisecond):
+				}
+			}
+		})
+	}
+}
