@@ -1,0 +1,315 @@
+// Package fdi knows how session tokens travel between a SuperTokens backend and its clients: cookies, headers and the
+// front-token, as the frontend driver interface of the SuperTokens SDKs has them.
+package fdi
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Names on the wire.
+const (
+	AccessCookie  = "sAccessToken"
+	RefreshCookie = "sRefreshToken"
+
+	accessHeader  = "St-Access-Token"
+	refreshHeader = "St-Refresh-Token"
+	frontHeader   = "Front-Token"
+	antiCSRF      = "Anti-Csrf"
+	exposeHeader  = "Access-Control-Expose-Headers"
+)
+
+const (
+	// MaxCookie is what every browser accepts of one cookie (RFC 6265 §6.1), attributes counted.
+	MaxCookie = 4096
+	// MaxHeaders is what common proxies and servers accept of all headers together.
+	MaxHeaders = 8 << 10
+	// An access cookie outlives its token, so that an expired one is seen and refreshed.
+	accessCookieLife = 365 * 24 * time.Hour
+)
+
+// ReservedClaims are the members of an access token that are the core's, or the SDKs' (iss).
+var ReservedClaims = []string{
+	"sub", "iat", "exp", "iss", "sessionHandle", "parentRefreshTokenHash1", "refreshTokenHash1", "antiCsrfToken", "rsub", "tId",
+}
+
+// Wire is how one backend sends its tokens.
+type Wire struct {
+	RefreshPath  string
+	CookieDomain string
+	SameSite     http.SameSite
+	Secure       bool
+	// Expose sends the access token in a header, too, where it travels in a cookie.
+	Expose bool
+}
+
+// Tokens are those of one session. Refresh and AntiCSRF are empty where they did not change.
+type Tokens struct {
+	UserID                      string
+	Access, Refresh, AntiCSRF   string
+	AccessExpiry, RefreshExpiry time.Time
+}
+
+// CookieMode tells whether the client asks for cookies. One that does not say gets headers, as from the SDKs.
+func CookieMode(r *http.Request) bool {
+	return strings.EqualFold(r.Header.Get("St-Auth-Mode"), "cookie")
+}
+
+// Set adds tokens to the headers of a response.
+func (w Wire) Set(h http.Header, t Tokens, cookies bool, now time.Time) error {
+	front, err := frontToken(t)
+	if err != nil {
+		return err
+	}
+	h.Set(frontHeader, front)
+	expose(h, frontHeader)
+	if cookies {
+		w.setCookie(h, AccessCookie, "/", t.Access, now.Add(accessCookieLife))
+		if t.Refresh != "" {
+			w.setCookie(h, RefreshCookie, w.RefreshPath, t.Refresh, t.RefreshExpiry)
+		}
+	}
+	if !cookies || w.Expose {
+		h.Set(accessHeader, t.Access)
+		expose(h, accessHeader)
+	}
+	if !cookies && t.Refresh != "" {
+		h.Set(refreshHeader, t.Refresh)
+		expose(h, refreshHeader)
+	}
+	if t.AntiCSRF != "" {
+		h.Set(antiCSRF, t.AntiCSRF)
+		expose(h, antiCSRF)
+	}
+	return nil
+}
+
+// Remove tells the client that its session is over.
+func (w Wire) Remove(h http.Header, cookies, headers bool) {
+	h.Set(frontHeader, "remove")
+	expose(h, frontHeader)
+	w.Clear(h, cookies, headers)
+}
+
+// Clear removes tokens that the client holds in cookies or in headers, without a word about the session.
+func (w Wire) Clear(h http.Header, cookies, headers bool) {
+	if cookies {
+		w.ClearCookie(h, AccessCookie)
+		w.ClearCookie(h, RefreshCookie)
+	}
+	if headers {
+		h.Set(accessHeader, "")
+		expose(h, accessHeader)
+		h.Set(refreshHeader, "")
+		expose(h, refreshHeader)
+	}
+}
+
+// ClearCookie removes the access or the refresh token's cookie of w's domain.
+func (w Wire) ClearCookie(h http.Header, name string) {
+	path := "/"
+	if name == RefreshCookie {
+		path = w.RefreshPath
+	}
+	w.setCookie(h, name, path, "", time.Unix(0, 0))
+}
+
+func (w Wire) setCookie(h http.Header, name, path, value string, expires time.Time) {
+	c := http.Cookie{
+		Name: name, Value: url.QueryEscape(value), Path: path, Domain: w.CookieDomain, Expires: expires,
+		HttpOnly: true, Secure: w.Secure, SameSite: w.SameSite,
+	}
+	h.Add("Set-Cookie", c.String())
+}
+
+// expose makes a header readable for pages of other origins.
+func expose(h http.Header, name string) {
+	name = strings.ToLower(name)
+	old := h.Get(exposeHeader)
+	switch {
+	case old == "":
+		h.Set(exposeHeader, name)
+	case !slices.ContainsFunc(strings.Split(old, ","), func(s string) bool { return strings.EqualFold(strings.TrimSpace(s), name) }):
+		h.Set(exposeHeader, old+", "+name)
+	}
+}
+
+// Fits tells whether clients and proxies take these headers, and if not, why. Each cookie has a limit of its own.
+func Fits(h http.Header) error {
+	total := 0
+	for name, values := range h {
+		for _, v := range values {
+			if name != "Set-Cookie" {
+				total += len(name) + len(v) + 4
+			} else if cookie, _, _ := strings.Cut(v, "="); len(v) > MaxCookie {
+				return cookieTooLarge(cookie, len(v))
+			}
+		}
+	}
+	if total > MaxHeaders {
+		return headersTooLarge(total)
+	}
+	return nil
+}
+
+// Foresee tells of tokens that do not exist yet whether they will fit: an access token with so many bytes of claims, and
+// what comes along with it.
+func (w Wire) Foresee(claims int, userID string, cookies bool) error {
+	const (
+		header    = `{"alg":"RS256","typ":"JWT","kid":"s-00000000-0000-0000-0000-000000000000","version":"5"}`
+		signature = 256
+		refresh   = 800
+		names     = 150
+	)
+	size := base64.RawURLEncoding.EncodedLen
+	access := size(len(header)) + size(claims) + size(signature) + 2
+	if cookies {
+		h := make(http.Header)
+		w.ClearCookie(h, AccessCookie)
+		if total := access + len(h.Get("Set-Cookie")); total > MaxCookie {
+			return cookieTooLarge(AccessCookie, total)
+		}
+	}
+	total := names + base64.StdEncoding.EncodedLen(len(`{"uid":"","ate":1000000000000,"up":}`)+len(userID)+claims)
+	if !cookies || w.Expose {
+		total += access
+	}
+	if !cookies {
+		total += refresh
+	}
+	if total > MaxHeaders {
+		return headersTooLarge(total)
+	}
+	return nil
+}
+
+func cookieTooLarge(name string, size int) error {
+	return fmt.Errorf("the cookie %s would take %d bytes, and browsers drop one of more than %d", name, size, MaxCookie)
+}
+
+func headersTooLarge(size int) error {
+	return fmt.Errorf("the session's headers would take %d bytes, and proxies refuse more than %d", size, MaxHeaders)
+}
+
+// Merge adds the headers of a rendered answer to those of a response: cookies and exposed headers join what is there.
+func Merge(dst, src http.Header) {
+	for name, values := range src {
+		switch name {
+		case "Set-Cookie":
+			dst[name] = append(dst[name], values...)
+		case exposeHeader:
+			for _, v := range values {
+				for _, s := range strings.Split(v, ",") {
+					expose(dst, strings.TrimSpace(s))
+				}
+			}
+		default:
+			dst[name] = slices.Clone(values)
+		}
+	}
+}
+
+type front struct {
+	UserID  string          `json:"uid"`
+	Expiry  int64           `json:"ate"`
+	Payload json.RawMessage `json:"up"`
+}
+
+// frontToken is what the frontend may read of an access token: whose it is, until when, and its payload.
+func frontToken(t Tokens) (string, error) {
+	parts := strings.Split(t.Access, ".")
+	if len(parts) != 3 {
+		return "", fmt.Errorf("an access token of %d parts, 3 expected", len(parts))
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return "", fmt.Errorf("the access token's payload is not base64url: %w", err)
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(front{UserID: t.UserID, Expiry: t.AccessExpiry.UnixMilli(), Payload: payload}); err != nil {
+		return "", fmt.Errorf("the access token's payload is not JSON")
+	}
+	return base64.StdEncoding.EncodeToString(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
+}
+
+// AccessExpiry reads from the headers of an answer when its access token ends.
+func AccessExpiry(h http.Header) (time.Time, bool) {
+	value := h.Get(frontHeader)
+	if len(value) > MaxHeaders {
+		return time.Time{}, false
+	}
+	data, err := base64.StdEncoding.DecodeString(value)
+	if err != nil {
+		return time.Time{}, false
+	}
+	var f front
+	if json.Unmarshal(data, &f) != nil || f.Expiry <= 0 {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(f.Expiry), true
+}
+
+// BearerToken returns what stands in Authorization: Bearer, whoever issued it.
+func BearerToken(r *http.Request) string {
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// CookieTokens returns the values of all cookies of this name, unescaped.
+func CookieTokens(r *http.Request, name string) []string {
+	var out []string
+	for _, c := range r.CookiesNamed(name) {
+		// Both SDKs percent-encode; "+" stands for itself in tokens that something else has set.
+		if v, err := url.PathUnescape(c.Value); err == nil {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// maxAccessToken bounds what is decoded to see what it is.
+const maxAccessToken = 16 << 10
+
+// IsAccessToken tells by its form, and without any proof, whether this is an access token of SuperTokens (version 3 and up)
+// and not one of somebody else.
+func IsAccessToken(token string) bool {
+	if len(token) > maxAccessToken || strings.Count(token, ".") != 2 {
+		return false
+	}
+	parts := strings.Split(token, ".")
+	var header struct {
+		Version string `json:"version"`
+	}
+	if !decodePart(parts[0], &header) || !slices.Contains([]string{"3", "4", "5"}, header.Version) {
+		return false
+	}
+	var payload struct {
+		Handle string `json:"sessionHandle"`
+		Hash   string `json:"refreshTokenHash1"`
+	}
+	return decodePart(parts[1], &payload) && payload.Handle != "" && payload.Hash != ""
+}
+
+// IsJWT tells by its form whether this is a JWT, whoever issued it. A refresh token of SuperTokens is none.
+func IsJWT(token string) bool {
+	first, rest, ok := strings.Cut(token, ".")
+	var header map[string]any
+	return ok && len(token) <= maxAccessToken && strings.Count(rest, ".") == 1 && decodePart(first, &header)
+}
+
+func decodePart(part string, v any) bool {
+	data, err := base64.RawURLEncoding.DecodeString(part)
+	return err == nil && json.Unmarshal(data, v) == nil
+}
