@@ -44,6 +44,8 @@ var (
 	ErrNoSession = errors.New("no session")
 	// ErrTryRefresh: the access token is not good and its refresh token may be: the client should refresh and repeat.
 	ErrTryRefresh = errors.New("try refresh token")
+	// ErrResponseBegun: the response's headers are sent, and a new access token cannot reach the client any more.
+	ErrResponseBegun = errors.New("the response has begun already")
 )
 
 // Error says at which step of an exchange a failure happened. It unwraps to its class and its cause.
@@ -125,8 +127,5 @@ func RenderError(w http.ResponseWriter, r *http.Request, err error) {
 }
 
 func writeStatus(w http.ResponseWriter, status int, code string) {
-	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(`{"status":"` + code + `"}`))
+	writeJSON(w, status, `{"status":"`+code+`"}`)
 }

@@ -1,0 +1,365 @@
+package stmigrate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/stmigrate/stmigrate/core"
+)
+
+// Config says how legacy sessions are exchanged. Verifier, Sessions, Users, Exchanges and Revoker are required: nothing
+// that guards may be nil.
+type Config struct {
+	// Verifier tells to whom a legacy token belongs. Required.
+	Verifier OldSessionVerifier
+	// Sessions mints the SuperTokens session. Required; a [Sessions] in most programs. With an Exchanges store that other
+	// processes share it must be a [SessionFinder], too.
+	Sessions SessionMinter
+	// Users finds the SuperTokens user of a legacy session. Required; [SubjectIsUserID] or [MappedUsers] in most programs.
+	Users UserResolver
+	// Exchanges remembers what was exchanged. Required; [NewMemoryExchanges] where there is one process.
+	Exchanges ExchangeStore
+	// Revoker ends the legacy session after the exchange. Required; [LeaveToExpire] states that it stays.
+	Revoker Revoker
+	// Secrets seal the answers that are kept for Grace and name tokens in the store: at least 32 random bytes each, the same on
+	// all nodes. The first seals, all of them open, so that they can be rotated. Required unless Exchanges is a
+	// [MemoryExchanges], for which New draws one.
+	Secrets [][]byte
+	// Origins are the origins of the websites whose pages may send a legacy token in a body or cookie
+	// ("https://app.example.com"). Required with [FromJSON] and [FromCookie].
+	Origins []string
+	// Extract says where a legacy token may stand. Default: [FromBearer], and [FromJSON] of "access_token" where Origins stand.
+	Extract []Extractor
+	// RevokePolicy says what a failing Revoker means. Default: [RevokeBestEffort].
+	RevokePolicy RevokePolicy
+	// NotBefore, if set, refuses sessions that began before the time it returns: of a password reset or a ban, say. The zero
+	// time refuses none. It is asked before the exchange and again before it is finished.
+	NotBefore func(ctx context.Context, s *OldSession) (time.Time, error)
+	// Mode is [Exchange] or [Shadow]. Default: Exchange.
+	Mode Mode
+	// Admit chooses who is migrated already; the others are answered 204 and keep their legacy session. Default: everybody.
+	Admit func(*OldSession) bool
+	// RequireIdempotencyKey refuses requests without an Idempotency-Key header. Default: it is optional.
+	RequireIdempotencyKey bool
+	// Lease is how long one exchange may take before another request may take it over; the deadlines of its steps follow
+	// from it. Default 30 s.
+	Lease time.Duration
+	// Grace is how long after an exchange its answer can be had again, by the same token and only while nobody used it for
+	// more than API calls. It ends with the access token at the latest. Default 2 min.
+	Grace time.Duration
+	// Until is the end of the migration: no legacy session is exchanged after it. Required where legacy sessions carry no
+	// expiry, since what was exchanged must be remembered for as long as it could be shown again. Default: no end.
+	Until time.Time
+	// OnError answers a failed exchange. Default: [RenderError].
+	OnError func(http.ResponseWriter, *http.Request, error)
+	// Observe is told of every exchange and every attempt to revoke, on the request's goroutine. Default: nobody.
+	Observe func(context.Context, Event)
+	// Logger gets what fails and why. Default: nothing is logged.
+	Logger *slog.Logger
+	// Now replaces time.Now, in tests.
+	Now func() time.Time
+}
+
+// Mode is what becomes of a legacy session that is good.
+type Mode int
+
+const (
+	// Exchange migrates it.
+	Exchange Mode = iota
+	// Shadow verifies it, resolves its user and observes, and mints nothing: 204. A rehearsal with real traffic.
+	Shadow
+)
+
+// RevokePolicy is what a failing Revoker means.
+type RevokePolicy int
+
+const (
+	// RevokeBestEffort revokes the legacy session after the exchange is finished; a failure is observed and the user goes on.
+	// The attempt is this process's, once: it is lost if the process dies before.
+	RevokeBestEffort RevokePolicy = iota
+	// RevokeRequired revokes it before the exchange is finished; a failure undoes the exchange ([ErrRevokeFailed]).
+	RevokeRequired
+)
+
+// User is for whom a session is minted.
+type User struct {
+	// ID is the user's ID in SuperTokens: its own, or the external one it is mapped to.
+	ID string
+	// TenantID is the SuperTokens tenant; "" is public.
+	TenantID string
+	// AccessTokenPayload goes into the access token, where the frontend and every API can read it.
+	AccessTokenPayload map[string]any
+	// SessionData stays in the core's database. The member [SessionMarker] is the Migrator's.
+	SessionData map[string]any
+}
+
+// UserResolver finds the SuperTokens user of a verified legacy session. It answers [ErrUnknownUser] where there is none and
+// [ErrUnavailable] where it cannot tell. It must not go by e-mail unless the legacy provider verified it and nobody else
+// can hold the same one: whoever can register an address at the legacy system would get the account.
+type UserResolver interface {
+	ResolveUser(ctx context.Context, s *OldSession) (*User, error)
+}
+
+// UserResolverFunc is a [UserResolver] in one function.
+type UserResolverFunc func(ctx context.Context, s *OldSession) (*User, error)
+
+// ResolveUser calls f.
+func (f UserResolverFunc) ResolveUser(ctx context.Context, s *OldSession) (*User, error) {
+	return f(ctx, s)
+}
+
+// SubjectIsUserID resolves a session to the user whose ID is its subject, in its tenant. It asks nobody, so a user that
+// SuperTokens does not know gets a session all the same. With more than one issuer, two people may have the same subject:
+// [New] refuses it with verifiers of several issuers, where it can tell.
+var SubjectIsUserID subjectIsUserID
+
+type subjectIsUserID struct{}
+
+func (subjectIsUserID) ResolveUser(_ context.Context, s *OldSession) (*User, error) {
+	return &User{ID: s.Subject, TenantID: s.TenantID}, nil
+}
+
+// MappedUsers resolves a session to the user that was imported with its subject as external user ID (the core's user ID
+// mapping). A subject without a mapping is [ErrUnknownUser].
+func MappedUsers(c *core.Client) UserResolver {
+	return UserResolverFunc(func(ctx context.Context, s *OldSession) (*User, error) {
+		mapping, err := c.UserIDMapping(ctx, s.Subject, core.ExternalID)
+		switch {
+		case errors.Is(err, core.ErrUnknownMapping):
+			return nil, fmt.Errorf("%w: the subject is no external user ID of this core; import the user first", ErrUnknownUser)
+		case err != nil:
+			return nil, coreError(err)
+		}
+		return &User{ID: mapping.ExternalID, TenantID: s.TenantID}, nil
+	})
+}
+
+// Revoker ends a legacy session at its provider. A session that is over already is success, not an error. What else it
+// ends (other devices, the whole grant) is for its documentation to say.
+type Revoker interface {
+	Revoke(ctx context.Context, token string, s *OldSession) error
+}
+
+// RevokerFunc is a [Revoker] in one function.
+type RevokerFunc func(ctx context.Context, token string, s *OldSession) error
+
+// Revoke calls f.
+func (f RevokerFunc) Revoke(ctx context.Context, token string, s *OldSession) error {
+	return f(ctx, token, s)
+}
+
+// LeaveToExpire states that legacy sessions are not revoked: until it expires, a stolen legacy token stays good at whatever
+// still accepts it. It cannot be exchanged again all the same.
+var LeaveToExpire leaveToExpire
+
+type leaveToExpire struct{}
+
+func (leaveToExpire) Revoke(context.Context, string, *OldSession) error { return nil }
+
+// Event is what [Config.Observe] is told. It holds no token and no subject.
+type Event struct {
+	Time time.Time
+	// Name is "exchange" (one for each call of Migrate) or "revoke" (one for each attempt).
+	Name string
+	// Outcome of an exchange is one of [OutcomeMigrated] and so on, or the wire's status of its error ("ALREADY_MIGRATED").
+	// Outcome of a revocation is "revoked" or "failed".
+	Outcome string
+	// Step is where it failed, as in [Error]; "" on success.
+	Step string
+	// Kind is by what the legacy session was named: "sid", "jti", "jws" or "token"; "" where it did not come to that.
+	Kind string
+	// Issuer and TenantID are the legacy session's, "" where it was not verified.
+	Issuer, TenantID string
+	// SubjectHash stands for issuer and subject: equal for the same person, under this deployment's secret.
+	SubjectHash string
+	// Attempt counts from 1.
+	Attempt  int
+	Duration time.Duration
+	Err      error
+}
+
+// Outcomes of an exchange that did not fail.
+const (
+	// OutcomeMigrated: a session was minted.
+	OutcomeMigrated = "migrated"
+	// OutcomeReplayed: the answer of an earlier exchange was given again.
+	OutcomeReplayed = "replayed"
+	// OutcomeCurrent: the request had a live SuperTokens session, which stays.
+	OutcomeCurrent = "current"
+	// OutcomeShadow: Mode is Shadow, nothing was minted.
+	OutcomeShadow = "shadow"
+	// OutcomeNotAdmitted: Admit said no, nothing was minted.
+	OutcomeNotAdmitted = "not_admitted"
+)
+
+// Result is what became of a request.
+type Result struct {
+	// Outcome is one of [OutcomeMigrated] and so on.
+	Outcome string
+	// UserID, TenantID and Handle are those of the SuperTokens session. Handle is "" where none was minted or found.
+	UserID, TenantID, Handle string
+	// Legacy is the verified legacy session; nil where it was not verified.
+	Legacy *OldSession
+}
+
+// Migrator exchanges legacy sessions. It is an [http.Handler] for POST /migrate-session and safe for concurrent use.
+type Migrator struct {
+	cfg         Config
+	extractors  []Extractor
+	crossOrigin *http.CrossOriginProtection
+	vault       vault
+	finder      SessionFinder
+	queue       *keyedQueue
+	log         *slog.Logger
+	budget      budget
+}
+
+// New checks cfg and returns a Migrator that keeps its own copy of it. The error names the field that is missing or
+// contradicts another.
+func New(cfg Config) (*Migrator, error) {
+	for _, required := range []struct {
+		field   string
+		missing bool
+		hint    string
+	}{
+		{"Verifier", cfg.Verifier == nil, "NewJWKSVerifier, say"},
+		{"Sessions", cfg.Sessions == nil, "NewSessions, say"},
+		{"Users", cfg.Users == nil, "SubjectIsUserID or MappedUsers, say"},
+		{"Exchanges", cfg.Exchanges == nil, "NewMemoryExchanges for one process, say"},
+		{"Revoker", cfg.Revoker == nil, "LeaveToExpire states that legacy sessions stay"},
+	} {
+		if required.missing {
+			return nil, fmt.Errorf("stmigrate: Config.%s is required (%s)", required.field, required.hint)
+		}
+	}
+	m := &Migrator{cfg: cfg, crossOrigin: http.NewCrossOriginProtection(), queue: newKeyedQueue(), log: cfg.Logger}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if err := m.configureTimes(); err != nil {
+		return nil, err
+	}
+	if err := m.configureSecrets(); err != nil {
+		return nil, err
+	}
+	if err := m.configureExtract(); err != nil {
+		return nil, err
+	}
+	if cfg.Mode != Exchange && cfg.Mode != Shadow {
+		return nil, fmt.Errorf("stmigrate: Config.Mode %d is unknown", cfg.Mode)
+	}
+	switch cfg.RevokePolicy {
+	case RevokeBestEffort:
+	case RevokeRequired:
+		if cfg.Revoker == Revoker(LeaveToExpire) {
+			return nil, errors.New("stmigrate: Config.RevokePolicy is RevokeRequired and Config.Revoker is LeaveToExpire, which revokes nothing")
+		}
+	default:
+		return nil, fmt.Errorf("stmigrate: Config.RevokePolicy %d is unknown", cfg.RevokePolicy)
+	}
+	if issuers := issuersOf(cfg.Verifier); cfg.Users == UserResolver(SubjectIsUserID) && len(issuers) > 1 {
+		return nil, fmt.Errorf("stmigrate: Config.Users is SubjectIsUserID and Config.Verifier knows %d issuers: "+
+			"the same subject of two issuers would be one user; resolve by issuer and subject instead", len(issuers))
+	}
+	return m, nil
+}
+
+func (m *Migrator) configureTimes() error {
+	cfg := &m.cfg
+	if cfg.Lease == 0 {
+		cfg.Lease = 30 * time.Second
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = 2 * time.Minute
+	}
+	if cfg.Lease < 0 || cfg.Grace < 0 {
+		return fmt.Errorf("stmigrate: Config.Lease is %v and Config.Grace %v; neither may be negative", cfg.Lease, cfg.Grace)
+	}
+	m.budget = newBudget(cfg.Lease)
+	if memory, ok := cfg.Exchanges.(*MemoryExchanges); ok && cfg.Now != nil {
+		memory.UseClock(cfg.Now)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return nil
+}
+
+func (m *Migrator) configureSecrets() error {
+	_, local := m.cfg.Exchanges.(*MemoryExchanges)
+	m.finder, _ = m.cfg.Sessions.(SessionFinder)
+	if m.finder == nil && !local {
+		return errors.New("stmigrate: Config.Exchanges may be shared with other processes, so Config.Sessions must be a " +
+			"SessionFinder: without it the sessions that a crash leaves behind cannot be found")
+	}
+	for i, s := range m.cfg.Secrets {
+		if len(s) < 32 {
+			return fmt.Errorf("stmigrate: Config.Secrets[%d] has %d bytes; at least 32 random ones expected", i, len(s))
+		}
+		m.vault.secrets = append(m.vault.secrets, append([]byte(nil), s...))
+	}
+	if len(m.vault.secrets) == 0 {
+		if !local {
+			return errors.New("stmigrate: Config.Secrets is required with a store that outlives the process (32 random bytes)")
+		}
+		secret := make([]byte, 32)
+		_, _ = rand.Read(secret) // never fails: crypto/rand aborts the program instead
+		m.vault.secrets = [][]byte{secret}
+	}
+	m.cfg.Secrets = nil
+	return nil
+}
+
+func (m *Migrator) configureExtract() error {
+	for _, origin := range m.cfg.Origins {
+		if u, err := url.Parse(origin); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+			return fmt.Errorf("stmigrate: Config.Origins: %q is not an origin like https://app.example.com", origin)
+		}
+		if err := m.crossOrigin.AddTrustedOrigin(strings.TrimSuffix(origin, "/")); err != nil {
+			return fmt.Errorf("stmigrate: Config.Origins: %w", err)
+		}
+	}
+	m.extractors = append(m.extractors, m.cfg.Extract...)
+	if m.cfg.Extract == nil {
+		m.extractors = []Extractor{FromBearer()}
+		if len(m.cfg.Origins) > 0 {
+			m.extractors = append(m.extractors, FromJSON("access_token"))
+		}
+	}
+	if len(m.extractors) == 0 {
+		return errors.New("stmigrate: Config.Extract is empty: no legacy session would ever be found; leave it nil for the default")
+	}
+	for i, e := range m.extractors {
+		if e.find == nil {
+			return fmt.Errorf("stmigrate: Config.Extract[%d] is empty; use FromBearer, FromJSON, FromCookie or FromRequest", i)
+		}
+		if e.origins && len(m.cfg.Origins) == 0 {
+			return fmt.Errorf("stmigrate: Config.Origins is required where a token may stand in the %s: any website could send it", e.name)
+		}
+	}
+	m.cfg.Extract, m.cfg.Origins = nil, nil
+	return nil
+}
+
+// issuersOf returns the issuers that verifiers of this package stand for.
+func issuersOf(v OldSessionVerifier) map[string]bool {
+	out := make(map[string]bool)
+	switch v := v.(type) {
+	case firstOf:
+		for _, w := range v {
+			for issuer := range issuersOf(w) {
+				out[issuer] = true
+			}
+		}
+	case interface{ issuer() string }:
+		out[v.issuer()] = true
+	}
+	return out
+}

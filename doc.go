@@ -1,0 +1,90 @@
+// Package stmigrate moves the logged-in users of a backend from a legacy auth system to SuperTokens, with nobody logged out.
+//
+// A backend mounts one handler, POST /migrate-session. A page that still holds a legacy session calls it once; the handler
+// verifies the legacy session, mints a SuperTokens session and revokes the legacy one. One legacy session ends as one live
+// SuperTokens session, under parallel tabs, retries, lost answers, crashes and theft.
+//
+//	verifier, err := stmigrate.NewJWKSVerifier(
+//		stmigrate.JWKSConfig{URL: "https://legacy.example.com/.well-known/jwks.json"},
+//		stmigrate.JWTConfig{Issuer: "https://legacy.example.com/", Audience: []string{"https://api.example.com"}})
+//	supertokens, err := core.New(core.Config{ConnectionURI: "https://core.internal:3567", APIKey: key})
+//	sessions, err := stmigrate.NewSessions(stmigrate.SessionsConfig{
+//		Core: supertokens, APIDomain: "https://api.example.com", WebsiteOrigins: []string{"https://app.example.com"}})
+//	migrator, err := stmigrate.New(stmigrate.Config{
+//		Verifier: verifier, Sessions: sessions, Users: stmigrate.SubjectIsUserID,
+//		Exchanges: stmigrate.NewMemoryExchanges(1_000_000), Revoker: stmigrate.LeaveToExpire})
+//	mux.Handle("/migrate-session", migrator)
+//	mux.Handle("/api/", sessions.Require(api))
+//
+// # The exchange
+//
+// The steps, and what each protects:
+//
+//  1. Extract. The token stands in Authorization: Bearer; in a JSON body or a cookie, if Config.Extract says so, and then only
+//     for requests from Config.Origins. Two different tokens are an error, and so is one over 16 KiB.
+//  2. Verify, by Config.Verifier: [NewJWKSVerifier] with the provider's keys, [NewStaticKeyVerifier] with keys at hand, so that
+//     the provider can be switched off, [NewInsecureDecodeVerifier], or one of your own ([VerifierFunc]); [FirstOf] tries several.
+//  3. Resolve, by Config.Users: who is it in SuperTokens? Then Config.NotBefore: did the session begin before a password reset?
+//  4. A live SuperTokens session on the request stays. If it is the same user's, the legacy session is revoked and that is all.
+//  5. Claim, in Config.Exchanges: one request goes on, the others wait for its answer. Within Config.Grace the same token is
+//     given the same answer again, so that a lost answer is no lost session; a stolen token that comes later is refused, and so
+//     is one whose session was refreshed or signed out since.
+//  6. Mint, by Config.Sessions, exactly once. If it cannot be known whether a session was created, none is given out; the next
+//     request after Config.Lease finds the orphan and revokes it.
+//  7. Finish: the answer is recorded, sealed under Config.Secrets, before anybody sees it.
+//  8. Revoke the legacy session, by Config.Revoker.
+//
+// What the client is told:
+//
+//	class                                              status  body's "status"
+//	success                                            200     OK
+//	[Shadow], or Config.Admit said no                  204
+//	[ErrBadRequest]                                    400     BAD_REQUEST
+//	[ErrNoToken]                                       401     NO_LEGACY_SESSION
+//	[ErrInvalidSession], [ErrExpiredSession], [ErrNotMine]  401  INVALID_LEGACY_SESSION
+//	[ErrForbiddenOrigin]                               403     FORBIDDEN_ORIGIN
+//	[ErrUnknownUser]                                   403     UNKNOWN_USER
+//	[ErrAlreadyMigrated]                               409     ALREADY_MIGRATED
+//	[ErrOtherSession]                                  409     OTHER_SESSION
+//	[ErrRevokeFailed]                                  502     LEGACY_REVOCATION_FAILED
+//	[ErrUnavailable]                                   503     UNAVAILABLE, with Retry-After
+//	any other                                          500     INTERNAL_ERROR
+//
+// A client repeats the request after a network error or a 503. It takes ALREADY_MIGRATED as done if it has a SuperTokens
+// session, and as signed out otherwise.
+//
+// # A rollout
+//
+// First rehearse with real traffic: Config.Mode [Shadow] verifies and resolves, and mints nothing; Config.Observe counts what
+// would have happened. Then let some through with Config.Admit, then everybody. When the last legacy sessions have expired,
+// set Config.Until and take the handler out.
+//
+// With more than one process, or where a restart must not forget, the [ExchangeStore] must be a shared one.
+// [NewMemoryExchanges] is for one process and one lifetime.
+//
+// # Cross-origin frontends
+//
+// CORS is the host's, outside of this handler: a preflight has no token, and the answer to it depends on all of the API.
+// [CORSHeaders] lists the headers that must be allowed and exposed; credentials must be allowed, too, for cookies.
+//
+// # Security
+//
+// Nothing that guards may be nil, an empty list is an error and not a check switched off, and whatever weakens is called
+// Insecure or Skip. Where a legacy token may stand is explicit; a token is never taken from a query string. The algorithm of a
+// signature is pinned by the configuration and the key, never by the token. Tokens, keys, subjects and passwords reach
+// neither logs nor errors nor events; the client sees the class of an error and the log its cause.
+//
+// A bearer token is worth whatever it is worth at the legacy provider: who steals one before it was exchanged can exchange it.
+// The owner's own exchange then answers ALREADY_MIGRATED, which is the sign to look for. A rate limit belongs in front of the
+// handler, as in front of any login.
+//
+// With [RevokeRequired] a process that dies between the revocation and the record leaves a user whose legacy session is
+// over and whose new one nobody was given, if the verifier notices revocation at once (opaque tokens, own sessions). They
+// sign in again. [RevokeBestEffort] has no such gap.
+//
+// # Compatibility
+//
+// The core API (CDI) is spoken at 5.2 and 3.1, whichever is the highest that the core knows; tokens travel as those of
+// supertokens-golang 0.25 and supertokens-node 21 do. Go 1.25 and later. Until v1.0.0 a minor version may change the API;
+// the changelog says how. Config structs may get fields, and interfaces that users implement get no methods.
+package stmigrate

@@ -1,0 +1,263 @@
+package stmigrate
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stmigrate/stmigrate/internal/fdi"
+)
+
+// Identity is who makes a request, by whichever kind of session.
+type Identity struct {
+	// UserID and TenantID are those of SuperTokens.
+	UserID, TenantID string
+	// Legacy is the legacy session; nil where the request has a SuperTokens session.
+	Legacy *OldSession
+}
+
+type identityKey struct{}
+
+// WithIdentity returns a context for [IdentityFrom]. It is for middleware that verifies SuperTokens sessions in a way of
+// its own; [Sessions.Require] needs no help.
+func WithIdentity(ctx context.Context, id Identity) context.Context {
+	return context.WithValue(ctx, identityKey{}, &id)
+}
+
+// IdentityFrom returns who makes a request that [Migrator.RequireEither] let through.
+func IdentityFrom(ctx context.Context) (Identity, bool) {
+	if id, ok := ctx.Value(identityKey{}).(*Identity); ok {
+		return *id, true
+	}
+	if s := SessionFrom(ctx); s != nil {
+		return Identity{UserID: s.UserID(), TenantID: s.TenantID()}, true
+	}
+	return Identity{}, false
+}
+
+// ExchangePeeker is what an [ExchangeStore] may be, too: it looks at an entry without claiming it. With one,
+// [Migrator.RequireEither] refuses every token of a session that was exchanged, and not only the one that was shown.
+type ExchangePeeker interface {
+	// Peek returns the entry of key, or a zero State where there is none.
+	Peek(ctx context.Context, key ExchangeKey) (Claimed, error)
+}
+
+// legacyHeader tells a frontend that it still uses a legacy session, and should migrate.
+const legacyHeader = "St-Migrate"
+
+// RequireEither protects an API during the rollout: it lets requests with a SuperTokens session through, by require, and
+// requests with a legacy session, by the Migrator's own verifier. next sees one [IdentityFrom] either way. The answer to a
+// legacy session says St-Migrate: 1.
+//
+// A request with a SuperTokens access token goes to require, whatever else it carries. Else a legacy token, in any of
+// Config.Extract but a body, is verified (a good one is remembered for at most 60 s), checked against NotBefore, and
+// refused once its session was exchanged longer than Grace ago. It is taken out of the request before next sees it, but for
+// what [FromRequest] found. A token that the verifier answers [ErrNotMine] for goes to require as it is.
+func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next http.Handler) http.Handler {
+	superTokens := require(next)
+	seen := &identityCache{now: m.cfg.Now}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, places, err := m.legacyToken(r)
+		if err != nil {
+			m.renderError(w, r, &Error{"extract", err})
+			return
+		}
+		if token == "" {
+			superTokens.ServeHTTP(w, r)
+			return
+		}
+		if hasAccessToken(r) {
+			superTokens.ServeHTTP(w, without(r.Context(), r, places))
+			return
+		}
+		id, err := m.identify(r.Context(), token, seen)
+		switch {
+		case errors.Is(err, ErrNotMine):
+			superTokens.ServeHTTP(w, r)
+			return
+		case err != nil:
+			m.renderError(w, r, err)
+			return
+		}
+		w.Header().Set(legacyHeader, "1")
+		next.ServeHTTP(w, without(context.WithValue(r.Context(), identityKey{}, id), r, places))
+	})
+}
+
+func (m *Migrator) renderError(w http.ResponseWriter, r *http.Request, err error) {
+	if m.cfg.OnError != nil {
+		m.cfg.OnError(w, r, err)
+		return
+	}
+	RenderError(w, r, err)
+}
+
+// legacyToken finds the legacy token of an API's request, and where it stood. A body is the API's and is not read.
+func (m *Migrator) legacyToken(r *http.Request) (token string, places []Extractor, err error) {
+	for _, e := range m.extractors {
+		if e.body {
+			continue
+		}
+		found, err := e.find(r)
+		switch {
+		case err != nil:
+			return "", nil, classed(err, e.name)
+		case found == "":
+			continue
+		case len(found) > maxToken:
+			return "", nil, fmt.Errorf("%w: a token of %d bytes in %s, at most %d expected", ErrBadRequest, len(found), e.name, maxToken)
+		case token != "" && token != found:
+			return "", nil, fmt.Errorf("%w: %s holds another token than an earlier place", ErrBadRequest, e.name)
+		}
+		if e.guarded && m.crossOrigin.Check(r) != nil {
+			return "", nil, fmt.Errorf("%w: %q is not in Config.Origins", ErrForbiddenOrigin, clip(r.Header.Get("Origin"), 200))
+		}
+		token, places = found, append(places, e)
+	}
+	return token, places, nil
+}
+
+func hasAccessToken(r *http.Request) bool {
+	for _, token := range fdi.CookieTokens(r, fdi.AccessCookie) {
+		if fdi.IsAccessToken(token) {
+			return true
+		}
+	}
+	return fdi.IsAccessToken(fdi.BearerToken(r))
+}
+
+// without returns r with another context and without the legacy token.
+func without(ctx context.Context, r *http.Request, places []Extractor) *http.Request {
+	r = r.WithContext(ctx)
+	r.Header = maps.Clone(r.Header)
+	for _, e := range places {
+		switch {
+		case e.cookie != "":
+			dropCookie(r, e.cookie)
+		case e.name == authorization:
+			delete(r.Header, authorization)
+		}
+	}
+	return r
+}
+
+func dropCookie(r *http.Request, name string) {
+	var kept []string
+	for _, line := range r.Header["Cookie"] {
+		for part := range strings.SplitSeq(line, ";") {
+			part = strings.TrimSpace(part)
+			if n, _, _ := strings.Cut(part, "="); part != "" && strings.TrimSpace(n) != name {
+				kept = append(kept, part)
+			}
+		}
+	}
+	delete(r.Header, "Cookie")
+	if len(kept) > 0 {
+		r.Header["Cookie"] = []string{strings.Join(kept, "; ")}
+	}
+}
+
+// identify verifies a legacy token as an exchange does, up to the claim.
+func (m *Migrator) identify(ctx context.Context, token string, seen *identityCache) (*Identity, error) {
+	key := sha256.Sum256([]byte(token))
+	if id := seen.get(key); id != nil {
+		return id, nil
+	}
+	x := &exchange{m: m, extraction: extraction{token: token}, result: &Result{}}
+	if err := x.verify(ctx); err != nil {
+		return nil, &Error{"verify", err}
+	}
+	if err := x.resolve(ctx); err != nil {
+		return nil, &Error{"resolve", err}
+	}
+	if err := x.notBefore(ctx); err != nil {
+		return nil, &Error{"resolve", err}
+	}
+	if err := x.notExchanged(ctx); err != nil {
+		return nil, &Error{"claim", err}
+	}
+	id := &Identity{UserID: x.user.ID, TenantID: x.user.TenantID, Legacy: x.result.Legacy}
+	seen.put(key, id)
+	return id, nil
+}
+
+// notExchanged refuses a session whose exchange was finished and whose grace is over.
+func (x *exchange) notExchanged(ctx context.Context) error {
+	var found []Claimed
+	if peeker, ok := x.m.cfg.Exchanges.(ExchangePeeker); ok {
+		key, _ := sessionKey(x.result.Legacy, x.token)
+		claimed, err := peeker.Peek(ctx, key)
+		if err != nil {
+			return storeError(err)
+		}
+		found = append(found, claimed)
+	} else {
+		for _, shown := range x.m.vault.macs("shown", x.token) {
+			claimed, err := x.m.cfg.Exchanges.Recall(ctx, shown)
+			if err != nil {
+				return storeError(err)
+			}
+			found = append(found, claimed)
+		}
+	}
+	for _, claimed := range found {
+		if claimed.State == ClaimDone && len(claimed.Sealed) == 0 {
+			return fmt.Errorf("%w: it was exchanged, and its grace is over", ErrInvalidSession)
+		}
+	}
+	return nil
+}
+
+const (
+	identityTTL   = time.Minute
+	maxIdentities = 8192
+)
+
+// identityCache remembers verified legacy tokens by hash, in two generations: the older one goes as a whole when the
+// younger one is full or old.
+type identityCache struct {
+	now func() time.Time
+
+	mu           sync.Mutex
+	young, older map[[32]byte]cachedIdentity
+	born         time.Time
+}
+
+type cachedIdentity struct {
+	*Identity
+	until time.Time
+}
+
+func (c *identityCache) get(key [32]byte) *Identity {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.young[key]
+	if !ok {
+		e, ok = c.older[key]
+	}
+	if !ok || !now.Before(e.until) {
+		return nil
+	}
+	return e.Identity
+}
+
+func (c *identityCache) put(key [32]byte, id *Identity) {
+	now := c.now()
+	until := now.Add(identityTTL)
+	if exp := id.Legacy.ExpiresAt; !exp.IsZero() && exp.Before(until) {
+		until = exp
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.young == nil || len(c.young) >= maxIdentities || now.Sub(c.born) >= identityTTL {
+		c.older, c.young, c.born = c.young, make(map[[32]byte]cachedIdentity), now
+	}
+	c.young[key] = cachedIdentity{id, until}
+}

@@ -1,0 +1,257 @@
+package stmigrate
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// ExchangeStore remembers which legacy sessions were exchanged, and for a short while with what answer.
+//
+// Each method is atomic for its key, safe for concurrent use, and ends by ctx. All durations run on the store's own clock,
+// never on the caller's. An error other than [ErrClaimLost] means that the outcome is unknown: the caller repeats the call
+// with the same [Fence], and a repeated call answers as the first one did. A store that is down or full answers
+// [ErrUnavailable]; it never forgets an entry before its KeepFor is over to make room. stmigratetest.TestExchangeStore
+// checks all of that.
+type ExchangeStore interface {
+	// Claim takes the entry of c.Key if there is none or the one there is past its KeepFor; if it is held with c.Fence
+	// already; or if it is held with its lease over (Suspect). Otherwise it changes nothing and answers ClaimBusy or ClaimDone.
+	Claim(ctx context.Context, c Claim) (Claimed, error)
+	// Finish records the answer and what is owed, in one write. It fails with ErrClaimLost if the entry is gone or held with
+	// another Fence, and is nil again for the Fence that finished it. A lease that is over and was not taken is no obstacle.
+	Finish(ctx context.Context, key ExchangeKey, fence Fence, f Finished) error
+	// Release gives a held claim up: the entry goes, or, if suspect, stays with its lease over, so that the next holder looks
+	// for an orphan. A claim that is finished, gone, or held with another Fence is left alone, without an error.
+	Release(ctx context.Context, key ExchangeKey, fence Fence, suspect bool) error
+	// Recall finds a finished entry by the token that was shown for it. The State of the answer is 0 where there is none.
+	Recall(ctx context.Context, shown ExchangeKey) (Claimed, error)
+}
+
+// ExchangeKey is a hash or MAC that stands for a legacy session or token in a store. It is never a token.
+type ExchangeKey [32]byte
+
+// Fence is a random value that the claimant draws for one claim. Whoever does not know it cannot finish or release.
+type Fence [16]byte
+
+// Claim asks for the exclusive right to exchange one legacy session.
+type Claim struct {
+	// Key names the legacy session; Shown names the very token that was shown for it.
+	Key, Shown ExchangeKey
+	// User is whom the session will be minted for. Opaque to the store.
+	User  string
+	Fence Fence
+	// Lease is how long the claim holds without being finished. KeepFor is how long the entry is kept at least.
+	Lease, KeepFor time.Duration
+}
+
+// ClaimState says what became of a claim.
+type ClaimState int
+
+const (
+	// ClaimHeld: the entry is the caller's now.
+	ClaimHeld ClaimState = iota + 1
+	// ClaimBusy: somebody else holds it, and its lease is not over.
+	ClaimBusy
+	// ClaimDone: the exchange was finished.
+	ClaimDone
+)
+
+// Claimed is the answer to a claim.
+type Claimed struct {
+	State ClaimState
+	// Suspect: an earlier holder's lease ran out, so a session may exist that nobody was given.
+	Suspect bool
+	// User is whom the exchange was finished for (ClaimDone) or whom the suspect holder minted for (Suspect).
+	User string
+	// Handle and Sealed are those of Finish (ClaimDone). Sealed is nil once SealedFor is over.
+	Handle string
+	Sealed []byte
+	// Wait is how long the lease still runs (ClaimBusy).
+	Wait time.Duration
+}
+
+// Finished is the outcome of an exchange.
+type Finished struct {
+	// Handle is the SuperTokens session's.
+	Handle string
+	// Sealed is the encrypted answer. The store erases it when SealedFor is over.
+	Sealed    []byte
+	SealedFor time.Duration
+	// KeepFor is how long the entry is kept from now on.
+	KeepFor time.Duration
+	// Revocation is what a RevocationOutbox needs to end the legacy session; nil where nothing is owed.
+	Revocation []byte
+}
+
+// sessionKey names a legacy session by what its provider calls it, so that sibling tokens are one exchange. A token
+// without any name is named by its bytes, a JWT by those that are signed: an ECDSA signature has a twin that is as good.
+func sessionKey(s *OldSession, token string) (key ExchangeKey, kind string) {
+	kind, id := "sid", s.SessionID
+	if id == "" {
+		kind, id = "jti", s.TokenID
+	}
+	if id == "" {
+		kind, id = "token", token
+		if signed, ok := signedPart(token); ok {
+			kind, id = "jws", signed
+		}
+	}
+	h := sha256.New()
+	for _, part := range []string{"stmigrate exchange v1", kind, s.Issuer, s.Subject, id} {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write([]byte(part))
+	}
+	h.Sum(key[:0])
+	return key, kind
+}
+
+// signedPart returns header and payload of a compact JWS (RFC 7515 §3.1).
+func signedPart(token string) (string, bool) {
+	i := strings.LastIndexByte(token, '.')
+	if i < 0 || strings.Count(token, ".") != 2 {
+		return "", false
+	}
+	header, err := base64.RawURLEncoding.DecodeString(token[:strings.IndexByte(token, '.')])
+	if err != nil || !bytes.HasPrefix(bytes.TrimLeft(header, " \t\r\n"), []byte("{")) || !json.Valid(header) {
+		return "", false
+	}
+	return token[:i], true
+}
+
+// answer is what a finished exchange gave to the client. It leaves the process only sealed.
+type answer struct {
+	TenantID string      `json:"t"`
+	UserID   string      `json:"u"`
+	Handle   string      `json:"-"`
+	Header   http.Header `json:"h"`
+	State    []byte      `json:"s,omitempty"`
+	// IdempotencyKey is the MAC of the first request's key, nil where it had none.
+	IdempotencyKey []byte `json:"i,omitempty"`
+}
+
+// vault seals answers and names tokens, under keys that are derived from the configured secrets. The first secret seals
+// and all of them open.
+type vault struct{ secrets [][]byte }
+
+const (
+	sealVersion = 1
+	// A seal is: version, transfer mode, fence, key, shown (all authenticated), nonce, ciphertext.
+	sealHead  = 1 + 1 + len(Fence{}) + 2*len(ExchangeKey{})
+	sealNonce = 12
+)
+
+var errSeal = errors.New("the sealed answer does not open with any of the secrets")
+
+// mac names a value under a secret, apart from other uses of it.
+func mac(secret []byte, use, value string) (out ExchangeKey) {
+	h := hmac.New(sha256.New, secret)
+	h.Write([]byte("stmigrate " + use + " v1\x00"))
+	h.Write([]byte(value))
+	h.Sum(out[:0])
+	return out
+}
+
+func (v vault) mac(use, value string) ExchangeKey { return mac(v.secrets[0], use, value) }
+
+// macs returns the names of a value under every secret, the sealing one first.
+func (v vault) macs(use, value string) []ExchangeKey {
+	out := make([]ExchangeKey, len(v.secrets))
+	for i, s := range v.secrets {
+		out[i] = mac(s, use, value)
+	}
+	return out
+}
+
+// match tells whether sum names value under any of the secrets.
+func (v vault) match(use, value string, sum []byte) bool {
+	for _, m := range v.macs(use, value) {
+		if hmac.Equal(m[:], sum) {
+			return true
+		}
+	}
+	return false
+}
+
+func sealer(secret []byte, key ExchangeKey) (cipher.AEAD, error) {
+	k, err := hkdf.Key(sha256.New, secret, key[:], "stmigrate seal v1", 32)
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(k)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// seal encrypts an answer so that it opens only for this claim, this session handle and this transfer mode.
+func (v vault) seal(a *answer, key, shown ExchangeKey, fence Fence, mode byte) ([]byte, error) {
+	plain, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("sealing the answer: %w", err)
+	}
+	aead, err := sealer(v.secrets[0], key)
+	if err != nil {
+		return nil, fmt.Errorf("sealing the answer: %w", err)
+	}
+	out := make([]byte, 0, sealHead+sealNonce+len(plain)+aead.Overhead())
+	out = append(out, sealVersion, mode)
+	out = append(out, fence[:]...)
+	out = append(out, key[:]...)
+	out = append(out, shown[:]...)
+	nonce := make([]byte, sealNonce)
+	_, _ = rand.Read(nonce) // never fails: crypto/rand aborts the program instead
+	head := append(out[:sealHead:sealHead], a.Handle...)
+	out = append(out, nonce...)
+	return aead.Seal(out, nonce, plain, head), nil
+}
+
+// opened is a sealed answer with what its seal vouches for.
+type opened struct {
+	answer
+	key, shown ExchangeKey
+	mode       byte
+}
+
+func (v vault) open(sealed []byte, handle string) (*opened, error) {
+	if len(sealed) < sealHead+sealNonce || sealed[0] != sealVersion {
+		return nil, errSeal
+	}
+	o := &opened{mode: sealed[1]}
+	rest := sealed[2+len(Fence{}):]
+	rest = rest[copy(o.key[:], rest):]
+	copy(o.shown[:], rest)
+	head := append(bytes.Clone(sealed[:sealHead]), handle...)
+	nonce, box := sealed[sealHead:sealHead+sealNonce], sealed[sealHead+sealNonce:]
+	for _, secret := range v.secrets {
+		aead, err := sealer(secret, o.key)
+		if err != nil {
+			return nil, err
+		}
+		plain, err := aead.Open(nil, nonce, box, head)
+		if err != nil {
+			continue
+		}
+		if err := json.Unmarshal(plain, &o.answer); err != nil {
+			return nil, errSeal
+		}
+		o.Handle = handle
+		return o, nil
+	}
+	return nil, errSeal
+}

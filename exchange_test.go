@@ -1,0 +1,142 @@
+package stmigrate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func testAnswer() *answer {
+	return &answer{
+		TenantID: "public", UserID: "user-1", Handle: "handle-1",
+		Header: http.Header{"St-Access-Token": {"a-token"}, "Set-Cookie": {"a=b", "c=d"}}, State: []byte("state"),
+	}
+}
+
+func TestSeal(t *testing.T) {
+	t.Parallel()
+	secret, other := bytes.Repeat([]byte("a"), 32), bytes.Repeat([]byte("b"), 32)
+	key, shown, fence := ExchangeKey{1}, ExchangeKey{2}, Fence{3}
+	sealed, err := vault{[][]byte{secret}}.seal(testAnswer(), key, shown, fence, 'c')
+	require.NoError(t, err)
+	for _, word := range []string{"a-token", "user-1", "state", "handle-1"} {
+		assert.NotContains(t, string(sealed), word)
+	}
+	o, err := vault{[][]byte{other, secret}}.open(sealed, "handle-1")
+	require.NoError(t, err)
+	assert.Equal(t, *testAnswer(), o.answer)
+	assert.Equal(t, key, o.key)
+	assert.Equal(t, shown, o.shown)
+	assert.Equal(t, byte('c'), o.mode)
+
+	again, err := vault{[][]byte{secret}}.seal(testAnswer(), key, shown, fence, 'c')
+	require.NoError(t, err)
+	assert.NotEqual(t, sealed, again, "the nonce is drawn anew")
+
+	_, err = vault{[][]byte{other}}.open(sealed, "handle-1")
+	require.ErrorIs(t, err, errSeal, "another secret")
+	_, err = vault{[][]byte{secret}}.open(sealed, "handle-2")
+	require.ErrorIs(t, err, errSeal, "another session's seal")
+	for i := range sealed {
+		broken := bytes.Clone(sealed)
+		broken[i] ^= 1
+		if _, err := (vault{[][]byte{secret}}).open(broken, "handle-1"); err == nil {
+			t.Fatalf("byte %d may be changed", i)
+		}
+	}
+	for n := range sealed {
+		if _, err := (vault{[][]byte{secret}}).open(sealed[:n], "handle-1"); err == nil {
+			t.Fatalf("a seal of %d bytes opens", n)
+		}
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	v := vault{[][]byte{bytes.Repeat([]byte("a"), 32)}}
+	sealed, err := v.seal(testAnswer(), ExchangeKey{1}, ExchangeKey{2}, Fence{3}, 'h')
+	require.NoError(f, err)
+	f.Add(sealed, "handle-1")
+	f.Add([]byte{}, "")
+	f.Fuzz(func(t *testing.T, data []byte, handle string) {
+		if o, err := v.open(data, handle); err == nil && (!bytes.Equal(data, sealed) || o.Handle != "handle-1") {
+			t.Errorf("opened what was not sealed: %x", data)
+		}
+	})
+}
+
+func BenchmarkClaim(b *testing.B) {
+	for _, n := range []int{1e3, 1e4, 1e5, 1e6} {
+		b.Run(fmt.Sprintf("%.0e", float64(n)), func(b *testing.B) {
+			m := NewMemoryExchanges(n + b.N + 1)
+			fillMemory(b, m, 0, n, nil)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := range b.N {
+				_, err := m.Claim(b.Context(), memoryClaim(n+i))
+				require.NoError(b, err)
+			}
+		})
+	}
+}
+
+// BenchmarkMemory reports what one exchange takes, within Grace and after.
+func BenchmarkMemory(b *testing.B) {
+	now := time.Unix(1e9, 0)
+	m := NewMemoryExchanges(1 << 30)
+	m.UseClock(func() time.Time { return now })
+	a := testAnswer()
+	a.Header = http.Header{
+		"Set-Cookie":                    {string(bytes.Repeat([]byte("a"), 950)), string(bytes.Repeat([]byte("r"), 380))},
+		"Front-Token":                   {string(bytes.Repeat([]byte("f"), 600))},
+		"Access-Control-Expose-Headers": {"front-token"}, "Cache-Control": {"no-store"},
+	}
+	sealed, err := vault{[][]byte{bytes.Repeat([]byte("a"), 32)}}.seal(a, ExchangeKey{}, ExchangeKey{}, Fence{}, 'c')
+	require.NoError(b, err)
+	for b.Loop() {
+		m.Len()
+	}
+	const n = 100_000
+	before := liveHeap()
+	fillMemory(b, m, 0, n, sealed)
+	within := liveHeap()
+	now = now.Add(time.Hour)
+	require.Equal(b, n, m.Len())
+	after := liveHeap()
+	b.ReportMetric(float64(within-before)/n, "B/exchange-in-grace")
+	b.ReportMetric(float64(after-before)/n, "B/exchange-after")
+	runtime.KeepAlive(m)
+}
+
+func memoryClaim(i int) Claim {
+	c := Claim{User: fmt.Sprintf("public|user-%030d", i), Lease: time.Minute, KeepFor: 48 * time.Hour}
+	binary.BigEndian.PutUint64(c.Key[8:], uint64(i)*0x9E3779B97F4A7C15)
+	binary.BigEndian.PutUint64(c.Shown[8:], uint64(i)*0xC2B2AE3D27D4EB4F)
+	c.Fence[0] = 1
+	return c
+}
+
+func fillMemory(tb testing.TB, m *MemoryExchanges, from, to int, sealed []byte) {
+	for i := from; i < to; i++ {
+		c := memoryClaim(i)
+		_, err := m.Claim(tb.Context(), c)
+		require.NoError(tb, err)
+		require.NoError(tb, m.Finish(tb.Context(), c.Key, c.Fence, Finished{
+			Handle: fmt.Sprintf("%036d", i), Sealed: sealed, SealedFor: time.Minute, KeepFor: 48 * time.Hour,
+		}))
+	}
+}
+
+func liveHeap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
+}

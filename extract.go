@@ -1,0 +1,264 @@
+package stmigrate
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/stmigrate/stmigrate/internal/fdi"
+)
+
+const (
+	maxToken = 16 << 10
+	maxBody  = 64 << 10
+	// RFC 6265bis and most proxies allow more; a key that is longer is a mistake or an attack.
+	maxIdempotencyKey = 255
+)
+
+// An Extractor names one place of a request where a legacy token may stand. Make one with [FromBearer], [FromJSON],
+// [FromCookie] or [FromRequest].
+//
+// A place that browsers fill on their own, or that a page of another site can fill without asking (a cookie, a body), is
+// guarded: such a request is looked at only if it comes from the same origin, from one of Config.Origins, or from no browser
+// at all, as [http.CrossOriginProtection] tells. A bearer token needs no guard, since no page can send a victim's.
+type Extractor struct {
+	name    string
+	guarded bool
+	// origins: New asks for Config.Origins where this extractor is used.
+	origins bool
+	body    bool
+	cookie  string
+	find    func(r *http.Request) (string, error)
+}
+
+const authorization = "Authorization"
+
+// FromBearer finds the token in Authorization: Bearer (RFC 6750 §2.1), once, and nothing else beside it. The scheme's case
+// does not matter. A SuperTokens access token is passed over: supertokens-web-js in header mode sends its own there.
+func FromBearer() Extractor {
+	return Extractor{name: authorization, find: bearer}
+}
+
+// FromJSON finds the token in the named string member of a JSON body of at most 64 KiB (Content-Type: application/json).
+// It needs Config.Origins.
+func FromJSON(member string) Extractor {
+	return Extractor{name: "body member " + member, guarded: true, origins: true, body: true, find: func(r *http.Request) (string, error) {
+		return fromJSON(r, member)
+	}}
+}
+
+// FromCookie finds the token in the cookie of this name, as it stands there. It needs Config.Origins.
+func FromCookie(name string) Extractor {
+	return Extractor{name: "cookie " + name, guarded: true, origins: true, cookie: name, find: func(r *http.Request) (string, error) {
+		cookies := r.CookiesNamed(name)
+		if len(cookies) > 1 {
+			return "", fmt.Errorf("%w: the cookie %s was sent %d times", ErrBadRequest, name, len(cookies))
+		}
+		if len(cookies) == 0 {
+			return "", nil
+		}
+		return cookies[0].Value, nil
+	}}
+}
+
+// FromRequest finds the token with a function of yours, which returns "" where there is none. An error that is of no class
+// is an [ErrBadRequest]. Since nobody can tell what find reads, the request is guarded like one with a cookie.
+func FromRequest(find func(r *http.Request) (string, error)) Extractor {
+	return Extractor{name: "request", guarded: true, find: find}
+}
+
+func bearer(r *http.Request) (string, error) {
+	lines := r.Header.Values(authorization)
+	if len(lines) == 0 {
+		return "", nil
+	}
+	if len(lines) > 1 {
+		return "", fmt.Errorf("%w: %d Authorization headers, one expected", ErrBadRequest, len(lines))
+	}
+	line := lines[0]
+	if len(line) > maxToken+len("Bearer ") {
+		return "", fmt.Errorf("%w: an Authorization header of %d bytes, at most %d expected", ErrBadRequest, len(line), maxToken)
+	}
+	scheme, token, spaced := strings.Cut(line, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		if len(scheme) > 6 && strings.EqualFold(scheme[:6], "Bearer") {
+			return "", fmt.Errorf("%w: Authorization is not of the form \"Bearer <token>\"", ErrBadRequest)
+		}
+		return "", nil
+	}
+	token = strings.TrimLeft(token, " ")
+	if !spaced || token == "" {
+		return "", fmt.Errorf("%w: Authorization: Bearer without a token", ErrBadRequest)
+	}
+	if strings.TrimLeft(strings.TrimRight(token, "="), token68) != "" {
+		return "", fmt.Errorf("%w: the bearer token holds characters that RFC 6750 §2.1 does not allow", ErrBadRequest)
+	}
+	if fdi.IsAccessToken(token) {
+		return "", nil
+	}
+	return token, nil
+}
+
+// token68 are the characters of a bearer token (RFC 6750 §2.1), but for the "=" at its end.
+const token68 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
+
+func fromJSON(r *http.Request, member string) (string, error) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return "", nil
+	}
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return "", nil
+	}
+	if r.ContentLength > maxBody {
+		return "", fmt.Errorf("%w: a body of %d bytes, at most %d expected", ErrBadRequest, r.ContentLength, maxBody)
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err != nil {
+		return "", fmt.Errorf("%w: the body could not be read: %v", ErrBadRequest, err)
+	}
+	if len(body) > maxBody {
+		return "", fmt.Errorf("%w: a body of more than %d bytes", ErrBadRequest, maxBody)
+	}
+	if len(body) == 0 {
+		return "", nil
+	}
+	object, err := decodeObject(body)
+	if err != nil {
+		return "", fmt.Errorf("%w: the body is not one JSON object: %v", ErrBadRequest, err)
+	}
+	switch v := object[member].(type) {
+	case nil:
+		return "", nil
+	case string:
+		return v, nil
+	default:
+		return "", fmt.Errorf("%w: %q in the body is not a string", ErrBadRequest, member)
+	}
+}
+
+// extraction is what a request shows.
+type extraction struct {
+	token          string
+	idempotencyKey string
+	mode           byte // transfer mode
+}
+
+// extract finds the one legacy token of a request. Unguarded places come first, so that a bearer token is enough whatever
+// page it comes from; a guarded place is not even looked at for a foreign page.
+func (m *Migrator) extract(r *http.Request) (extraction, error) {
+	x := extraction{mode: 'h'}
+	if fdi.CookieMode(r) {
+		x.mode = 'c'
+	}
+	if r.Method != http.MethodPost {
+		return x, fmt.Errorf("%w: method %s, POST expected", ErrBadRequest, r.Method)
+	}
+	var err error
+	if x.idempotencyKey, err = m.idempotencyKey(r); err != nil {
+		return x, err
+	}
+	originErr := m.crossOrigin.Check(r)
+	foreign := false
+	for _, guarded := range []bool{false, true} {
+		for _, e := range m.extractors {
+			if e.guarded != guarded {
+				continue
+			}
+			if guarded && originErr != nil {
+				foreign = true
+				continue
+			}
+			token, err := e.find(r)
+			if err != nil {
+				return x, classed(err, e.name)
+			}
+			switch {
+			case token == "":
+			case len(token) > maxToken:
+				return x, fmt.Errorf("%w: a token of %d bytes in %s, at most %d expected", ErrBadRequest, len(token), e.name, maxToken)
+			case x.token == "":
+				x.token = token
+			case subtle.ConstantTimeCompare([]byte(x.token), []byte(token)) == 0:
+				return x, fmt.Errorf("%w: %s holds another token than an earlier place", ErrBadRequest, e.name)
+			}
+		}
+	}
+	switch {
+	case x.token != "":
+		return x, nil
+	case foreign:
+		return x, fmt.Errorf("%w: %q is not in Config.Origins", ErrForbiddenOrigin, clip(r.Header.Get("Origin"), 200))
+	}
+	return x, ErrNoToken
+}
+
+// classed makes an extractor's error an ErrBadRequest, unless it is of a class.
+func classed(err error, place string) error {
+	if status, _ := StatusOf(err); status == http.StatusInternalServerError {
+		return fmt.Errorf("%w: %s: %v", ErrBadRequest, place, err)
+	}
+	return err
+}
+
+// idempotencyKey reads the header of that name (draft-ietf-httpapi-idempotency-key-header).
+func (m *Migrator) idempotencyKey(r *http.Request) (string, error) {
+	keys := r.Header.Values("Idempotency-Key")
+	switch {
+	case len(keys) == 0 && m.cfg.RequireIdempotencyKey:
+		return "", fmt.Errorf("%w: the Idempotency-Key header is missing", ErrBadRequest)
+	case len(keys) == 0:
+		return "", nil
+	case len(keys) > 1:
+		return "", fmt.Errorf("%w: %d Idempotency-Key headers, one expected", ErrBadRequest, len(keys))
+	}
+	key := keys[0]
+	if key == "" || len(key) > maxIdempotencyKey || strings.ContainsFunc(key, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return "", fmt.Errorf("%w: an Idempotency-Key has 1 to %d printable ASCII characters", ErrBadRequest, maxIdempotencyKey)
+	}
+	return key, nil
+}
+
+// decodeObject decodes one JSON object and refuses anything before, after or beside it, and a member that stands twice:
+// two readers of the same bytes must not see two different tokens.
+func decodeObject(data []byte) (map[string]any, error) {
+	d := json.NewDecoder(strings.NewReader(string(data)))
+	d.UseNumber()
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errors.New("no object")
+	}
+	object := make(map[string]any)
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		name, _ := t.(string)
+		if _, twice := object[name]; twice {
+			return nil, fmt.Errorf("%q stands twice", clip(name, 50))
+		}
+		var v any
+		if err := d.Decode(&v); err != nil {
+			return nil, err
+		}
+		object[name] = v
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("something follows the object")
+	}
+	return object, nil
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
+	}
+	return s
+}

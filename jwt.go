@@ -1,0 +1,394 @@
+package stmigrate
+
+import (
+	"context"
+	"crypto/rsa"
+	_ "crypto/sha256" // the hashes of jwtAlgorithms
+	_ "crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	jwtMaxSize = 16 << 10     // of a token, in bytes
+	jwtMaxName = 512          // of a user, session, token or key ID, in bytes; OpenID Connect allows 255 for sub
+	jwtMaxTime = 253402300800 // the year 10000, in Unix seconds
+)
+
+// Refusals that come before anything is decoded are made once: junk must not cost memory.
+var (
+	errJWTSize   = fmt.Errorf("%w: longer than %d bytes", ErrInvalidSession, jwtMaxSize)
+	errJWTOpaque = fmt.Errorf("%w: an opaque token, no JWT: only the provider knows what it means, ask it by introspection or userinfo; "+
+		"some providers give out JWTs if the login asks for an audience", ErrNotMine)
+	errJWTEncrypted = fmt.Errorf("%w: looks like a JWE, an encrypted token of five parts: let the provider sign tokens (JWS) "+
+		"instead, or ask it by introspection", ErrNotMine)
+	errJWTEncoding = fmt.Errorf("%w: a part is not canonical base64url (RFC 4648 §5, no padding, no spare bits)", ErrInvalidSession)
+	errJWTNoHeader = fmt.Errorf("%w: no JWT: the first of the three parts is no JSON object in base64url", ErrNotMine)
+)
+
+// jwtAlgorithms are the signature algorithms of RFC 7518 §3.1 and RFC 8037, without "none".
+var jwtAlgorithms = map[string]jwt.SigningMethod{
+	"RS256": jwt.SigningMethodRS256, "RS384": jwt.SigningMethodRS384, "RS512": jwt.SigningMethodRS512,
+	"PS256": jwtPSS(jwt.SigningMethodPS256), "PS384": jwtPSS(jwt.SigningMethodPS384), "PS512": jwtPSS(jwt.SigningMethodPS512),
+	"ES256": jwt.SigningMethodES256, "ES384": jwt.SigningMethodES384, "ES512": jwt.SigningMethodES512,
+	"EdDSA": jwt.SigningMethodEdDSA,
+	"HS256": jwt.SigningMethodHS256, "HS384": jwt.SigningMethodHS384, "HS512": jwt.SigningMethodHS512,
+}
+
+// jwtPSS asks for a salt as long as the hash (RFC 7518 §3.5), where golang-jwt takes any.
+func jwtPSS(m *jwt.SigningMethodRSAPSS) *jwt.SigningMethodRSAPSS {
+	strict := *m
+	strict.VerifyOptions = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash}
+	return &strict
+}
+
+// jwtNames are members whose meaning depends on their exact name. A reader that ignores letter case would take "SUB" for
+// sub, and so would one that folds "ſub": with such a name a token is refused.
+var jwtNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "auth_time", "cnf", "typ", "alg", "kid", "crit", "b64"}
+
+// jwtFoldedNames maps names, folded, to themselves. It is an error if two differ in letter case alone.
+func jwtFoldedNames(names []string) (map[string]string, error) {
+	folded := make(map[string]string, len(names))
+	for _, name := range names {
+		f := jwtFold(name)
+		if other, ok := folded[f]; ok && other != name {
+			return nil, fmt.Errorf("the claims %q and %q differ in letter case alone", other, name)
+		}
+		folded[f] = name
+	}
+	return folded, nil
+}
+
+var jwtDefaultNames, _ = jwtFoldedNames(jwtNames)
+
+// jwtFold returns one spelling for all that strings.EqualFold takes for equal: lower case in ASCII.
+func jwtFold(s string) string {
+	if jwtIsFolded(s) {
+		return s
+	}
+	return strings.Map(func(r rune) rune {
+		least := r
+		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
+			least = min(least, f)
+		}
+		if 'A' <= least && least <= 'Z' {
+			least += 'a' - 'A'
+		}
+		return least
+	}, s)
+}
+
+func jwtIsFolded(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; 'A' <= c && c <= 'Z' || c >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+// jwtCheckNames refuses members whose names differ in letter case alone from one of names.
+func jwtCheckNames(object map[string]any, names map[string]string) error {
+	for name := range object {
+		if right, ok := names[jwtFold(name)]; ok && right != name {
+			return fmt.Errorf("%w: the token spells %q in another letter case", ErrInvalidSession, right)
+		}
+	}
+	return nil
+}
+
+// jwtToken is a compact JWS (RFC 7515 §7.1) of a JSON payload, of which nothing is verified.
+type jwtToken struct {
+	header, claims map[string]any
+	signed         string // the two parts under the signature
+	signature      []byte
+}
+
+// jwtParse takes a token apart: size and structure first, then encoding, then JSON. Two readers cannot read what it returns
+// in two ways.
+func jwtParse(token string, names map[string]string) (*jwtToken, error) {
+	if len(token) > jwtMaxSize {
+		return nil, errJWTSize
+	}
+	first := strings.IndexByte(token, '.')
+	last := strings.LastIndexByte(token, '.')
+	switch strings.Count(token, ".") {
+	case 2:
+	case 4:
+		return nil, errJWTEncrypted
+	default:
+		return nil, errJWTOpaque
+	}
+	header, err := jwtDecode(token[:first])
+	if err != nil {
+		return nil, errJWTNoHeader
+	}
+	t := &jwtToken{signed: token[:last]}
+	t.header, err = jsonObject(string(header))
+	if errors.Is(err, errJSONSyntax) {
+		return nil, errJWTNoHeader
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: the header: %v", ErrInvalidSession, err)
+	}
+	payload, err := jwtDecode(token[first+1 : last])
+	if err != nil {
+		return nil, err
+	}
+	if t.signature, err = jwtDecode(token[last+1:]); err != nil {
+		return nil, err
+	}
+	if t.claims, err = jsonObject(string(payload)); err != nil {
+		return nil, fmt.Errorf("%w: the payload: %v", ErrInvalidSession, err)
+	}
+	if err := jwtCheckNames(t.header, jwtDefaultNames); err != nil {
+		return nil, err
+	}
+	return t, jwtCheckNames(t.claims, names)
+}
+
+var jwtEncoding = base64.RawURLEncoding.Strict()
+
+// jwtDecode decodes canonical base64url. Go's decoder passes over line ends, even a strict one.
+func jwtDecode(part string) ([]byte, error) {
+	if part == "" || strings.IndexByte(part, '\n') >= 0 || strings.IndexByte(part, '\r') >= 0 {
+		return nil, errJWTEncoding
+	}
+	out, err := jwtEncoding.DecodeString(part)
+	if err != nil {
+		return nil, errJWTEncoding
+	}
+	return out, nil
+}
+
+// checkHeader holds the header against what is expected. What it may carry besides (jwk, jku, x5u, x5c) is ignored: keys and
+// algorithms come from the configuration.
+func (t *jwtToken) checkHeader(algorithms []string) error {
+	if alg, _ := t.header["alg"].(string); !slices.Contains(algorithms, alg) {
+		return fmt.Errorf("%w: the token's algorithm (alg) is none of %v", ErrInvalidSession, algorithms)
+	}
+	for _, name := range []string{"crit", "b64"} {
+		if _, ok := t.header[name]; ok {
+			return fmt.Errorf("%w: the header has %s, and no extension is understood here (RFC 7515 §4.1.11, RFC 7797)", ErrInvalidSession, name)
+		}
+	}
+	if typ, ok := t.header["typ"]; ok && !jwtIsType(typ) {
+		return fmt.Errorf("%w: the token's type (typ) is not JWT or at+jwt: it is for another use", ErrInvalidSession)
+	}
+	if kid, ok := t.header["kid"]; ok && !jwtIsName(kid) {
+		return fmt.Errorf("%w: the key ID (kid) is not a string of 1 to %d bytes without control characters", ErrInvalidSession, jwtMaxName)
+	}
+	return nil
+}
+
+func jwtIsType(typ any) bool {
+	s, _ := typ.(string)
+	return strings.EqualFold(s, "JWT") || strings.EqualFold(s, "at+jwt") || strings.EqualFold(s, "application/at+jwt")
+}
+
+// jwtIsName tells whether v can name a user, session, token or key.
+func jwtIsName(v any) bool {
+	s, _ := v.(string)
+	return s != "" && len(s) <= jwtMaxName && strings.TrimSpace(s) != "" && !strings.ContainsFunc(s, unicode.IsControl)
+}
+
+// checkSignature verifies the signature with the key that keys have for the header. The header must have been checked.
+func (t *jwtToken) checkSignature(ctx context.Context, keys keySource, fetch bool) error {
+	candidates, err := keys.candidates(ctx, t.header, fetch)
+	if err != nil {
+		return err
+	}
+	alg, _ := t.header["alg"].(string)
+	for _, key := range candidates {
+		if jwtAlgorithms[alg].Verify(t.signed, t.signature, key) == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: the signature does not hold", ErrInvalidSession)
+}
+
+// compactHeader is the header of a token whose signature holds.
+type compactHeader struct {
+	kid     string
+	members map[string]any
+	signed  string // the part of the token that the signature covers
+}
+
+// verifyCompact verifies a signed JWT by keys, with one of algorithms, and returns its header and claims (numbers are
+// json.Number). It checks none of the claims. Its errors are of the classes ErrNotMine (no JWT), ErrInvalidSession and
+// ErrUnavailable.
+func verifyCompact(ctx context.Context, token string, algorithms []string, keys keySource) (compactHeader, map[string]any, error) {
+	t, err := jwtParse(token, jwtDefaultNames)
+	if err == nil {
+		err = t.checkHeader(algorithms)
+	}
+	if err == nil {
+		err = t.checkSignature(ctx, keys, true)
+	}
+	if err != nil {
+		return compactHeader{}, nil, err
+	}
+	kid, _ := t.header["kid"].(string)
+	return compactHeader{kid, t.header, t.signed}, t.claims, nil
+}
+
+// jwtRules is a JWTConfig that was checked and is nobody else's.
+type jwtRules struct {
+	JWTConfig
+	names     map[string]string // see jwtFoldedNames
+	symmetric bool              // the algorithms are HMAC
+}
+
+// check holds header and claims against the rules and returns the session they tell of. It needs no key, so that junk
+// costs none. over means that the session's time is over: who could be sure of the signature may say so.
+func (c *jwtRules) check(t *jwtToken) (s *OldSession, over bool, err error) {
+	if iss, _ := t.claims["iss"].(string); iss != c.Issuer {
+		return nil, false, fmt.Errorf("%w: the token's issuer (iss) is not %q", ErrNotMine, c.Issuer)
+	}
+	if err := t.checkHeader(c.Algorithms); err != nil {
+		return nil, false, err
+	}
+	if _, ok := t.claims["cnf"]; ok {
+		return nil, false, fmt.Errorf("%w: the token is bound to its sender's key (cnf, RFC 7800: DPoP or mTLS), whose proof is not checked here; "+
+			"let the provider issue bearer tokens", ErrInvalidSession)
+	}
+	if !c.SkipAudienceCheck && !c.isFor(t.claims["aud"]) {
+		return nil, false, fmt.Errorf("%w: the token's audience (aud) is none of %q", ErrInvalidSession, c.Audience)
+	}
+	s = &OldSession{Issuer: c.Issuer, Claims: t.claims}
+	if over, err = c.times(s); err != nil {
+		return nil, false, err
+	}
+	if err := c.identities(s); err != nil {
+		return nil, false, err
+	}
+	return s, over, nil
+}
+
+// isFor tells whether aud, a string or an array of strings (RFC 7519 §4.1.3), has one of the configured values.
+func (c *jwtRules) isFor(aud any) bool {
+	switch aud := aud.(type) {
+	case string:
+		return slices.Contains(c.Audience, aud)
+	case []any:
+		found := false
+		for _, a := range aud {
+			a, ok := a.(string)
+			if !ok {
+				return false
+			}
+			found = found || slices.Contains(c.Audience, a)
+		}
+		return found
+	}
+	return false
+}
+
+// times checks exp, nbf and iat and takes them over.
+func (c *jwtRules) times(s *OldSession) (over bool, err error) {
+	var notBefore time.Time
+	for _, claim := range []struct {
+		name string
+		into *time.Time
+	}{{"exp", &s.ExpiresAt}, {"nbf", &notBefore}, {"iat", &s.IssuedAt}} {
+		value, ok := s.Claims[claim.name]
+		if !ok {
+			continue
+		}
+		if *claim.into, ok = jwtTime(value); !ok {
+			return false, fmt.Errorf("%w: %s is no number of seconds between the years 1970 and 9999", ErrInvalidSession, claim.name)
+		}
+	}
+	s.AuthTime, _ = jwtTime(s.Claims["auth_time"])
+
+	now := c.Now()
+	switch horizon := now.Add(c.Leeway); {
+	case s.ExpiresAt.IsZero():
+		return false, fmt.Errorf("%w: the token has no end (exp)", ErrInvalidSession)
+	case notBefore.After(horizon):
+		return false, fmt.Errorf("%w: the token is good from %v only (nbf)", ErrInvalidSession, notBefore.UTC())
+	case s.IssuedAt.After(horizon):
+		return false, fmt.Errorf("%w: the token was issued in the future (iat %v)", ErrInvalidSession, s.IssuedAt.UTC())
+	}
+	end := s.ExpiresAt
+	if a := c.InsecureAcceptExpired; a != nil && a.wasLive(s) && a.Until.After(end) {
+		end = a.Until
+	}
+	s.acceptedUntil = end.Add(c.Leeway)
+	return !now.Before(s.acceptedUntil), nil
+}
+
+// identities checks and takes over the claims that name the user, the session, the token and the tenant.
+func (c *jwtRules) identities(s *OldSession) error {
+	if err := jwtTakeName(s.Claims, c.UserIDClaim, &s.Subject); err != nil {
+		return err
+	}
+	if s.Subject == "" {
+		return fmt.Errorf("%w: the token names no user (%s)", ErrInvalidSession, c.UserIDClaim)
+	}
+	for _, claim := range c.SessionIDClaims {
+		if err := jwtTakeName(s.Claims, claim, &s.SessionID); err != nil {
+			return err
+		}
+		if s.SessionID != "" {
+			break
+		}
+	}
+	if err := jwtTakeName(s.Claims, "jti", &s.TokenID); err != nil {
+		return err
+	}
+	if c.TenantClaim == "" {
+		return nil
+	}
+	value, _ := s.Claims[c.TenantClaim].(string)
+	tenant, ok := c.Tenants[value]
+	if !ok {
+		return fmt.Errorf("%w: the token's tenant (%s) is not in JWTConfig.Tenants", ErrInvalidSession, c.TenantClaim)
+	}
+	s.TenantID = tenant
+	return nil
+}
+
+// jwtTakeName takes a claim over if it is there.
+func jwtTakeName(claims map[string]any, claim string, into *string) error {
+	value, ok := claims[claim]
+	if !ok {
+		return nil
+	}
+	if !jwtIsName(value) {
+		return fmt.Errorf("%w: %s is no string of 1 to %d bytes without control characters", ErrInvalidSession, claim, jwtMaxName)
+	}
+	*into = value.(string)
+	return nil
+}
+
+// jwtTime reads a NumericDate (RFC 7519 §2): seconds since 1970, with or without a fraction.
+func jwtTime(v any) (time.Time, bool) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return time.Time{}, false
+	}
+	if seconds, err := strconv.ParseInt(string(n), 10, 64); err == nil {
+		if seconds < 0 || seconds >= jwtMaxTime {
+			return time.Time{}, false
+		}
+		return time.Unix(seconds, 0), true
+	}
+	f, err := strconv.ParseFloat(string(n), 64)
+	if err != nil || f < 0 || f >= jwtMaxTime {
+		return time.Time{}, false
+	}
+	seconds, fraction := math.Modf(f)
+	return time.Unix(int64(seconds), int64(fraction*1e9)), true
+}

@@ -1,0 +1,693 @@
+package stmigrate
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/internal/fdi"
+)
+
+// ServeHTTP answers POST /migrate-session, wherever it is mounted: 200 {"status":"OK"} with the session's tokens, 204 where
+// nothing was minted on purpose, or an error as the table in the package documentation has it. Other methods are 405; CORS
+// preflights are for the host to answer, before this handler, with [CORSHeaders].
+func (m *Migrator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		writeStatus(w, http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED")
+		return
+	}
+	result, err := m.Migrate(w, r)
+	switch {
+	case err != nil:
+		m.renderError(w, r, err)
+	case result.Outcome == OutcomeShadow || result.Outcome == OutcomeNotAdmitted:
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		writeStatus(w, http.StatusOK, "OK")
+	}
+}
+
+// Migrate does what [Migrator.ServeHTTP] does but for the body and status, for hosts that answer in a way of their own: it
+// sets the session's tokens on w's headers and writes nothing. On an error it has not touched w. [StatusOf] has the status
+// of an error.
+func (m *Migrator) Migrate(w http.ResponseWriter, r *http.Request) (*Result, error) {
+	start := m.cfg.Now()
+	x := &exchange{m: m, r: r, result: &Result{}}
+	err := x.run()
+	if err == nil {
+		fdi.Merge(w.Header(), x.header)
+		x.settle()
+	}
+	m.report(r.Context(), x, err, m.cfg.Now().Sub(start))
+	if err != nil {
+		return nil, err
+	}
+	return x.result, nil
+}
+
+func (m *Migrator) report(ctx context.Context, x *exchange, err error, took time.Duration) {
+	e := x.event("exchange", 1, took, err)
+	e.Outcome = x.result.Outcome
+	if err != nil {
+		_, e.Outcome = StatusOf(err)
+	}
+	m.observe(ctx, e)
+}
+
+func (m *Migrator) observe(ctx context.Context, e Event) {
+	if m.cfg.Observe != nil {
+		m.cfg.Observe(ctx, e)
+	}
+	level := slog.LevelInfo
+	if e.Err != nil {
+		level = slog.LevelWarn
+		if status, _ := StatusOf(e.Err); status >= 500 {
+			level = slog.LevelError
+		}
+	}
+	if !m.log.Enabled(ctx, level) {
+		return
+	}
+	attrs := []slog.Attr{slog.String("outcome", e.Outcome), slog.Duration("duration", e.Duration)}
+	for _, a := range []slog.Attr{
+		slog.String("step", e.Step), slog.String("kind", e.Kind), slog.String("issuer", e.Issuer),
+		slog.String("tenant", e.TenantID), slog.String("subject", e.SubjectHash),
+	} {
+		if a.Value.String() != "" {
+			attrs = append(attrs, a)
+		}
+	}
+	if e.Err != nil {
+		attrs = append(attrs, slog.String("error", e.Err.Error()))
+	}
+	m.log.LogAttrs(ctx, level, "stmigrate: "+e.Name, attrs...)
+}
+
+// CORSHeaders returns what a cross-origin frontend needs: the request headers that a CORS configuration must allow, and
+// the response headers that it must expose. Credentials must be allowed, too, for cookies.
+func CORSHeaders() (allow, expose []string) {
+	return []string{"Authorization", "Content-Type", "Idempotency-Key", "anti-csrf", "fdi-version", "rid", "st-auth-mode"},
+		[]string{"anti-csrf", "front-token", "Retry-After", "st-access-token", "st-migrate", "st-refresh-token"}
+}
+
+// exchange is one request on its way through the steps.
+type exchange struct {
+	m *Migrator
+	r *http.Request
+	extraction
+
+	user *User
+	key  ExchangeKey
+	kind string
+
+	asked   bool // whether current holds the answer of CurrentSession
+	live    bool
+	current CurrentSession
+
+	result *Result
+	header http.Header // what the answer carries
+	owed   bool        // the legacy session is to be revoked once the answer stands
+}
+
+// run takes the steps. A client with a live SuperTokens session is never told 401, whatever its legacy token is worth: the
+// frontend SDK would refresh and repeat the request until it throws.
+func (x *exchange) run() error {
+	err := x.steps()
+	if status, _ := StatusOf(err); status != http.StatusUnauthorized && !errors.Is(err, ErrAlreadyMigrated) {
+		return err
+	}
+	live, liveErr := x.hasSession(x.r.Context())
+	switch {
+	case liveErr != nil:
+		return liveErr
+	case live:
+		x.isCurrent()
+		return nil
+	}
+	return err
+}
+
+func (x *exchange) steps() error {
+	ctx := x.r.Context()
+	var err error
+	if x.extraction, err = x.m.extract(x.r); err != nil {
+		return &Error{"extract", err}
+	}
+	if err := x.verify(ctx); err != nil {
+		err := &Error{"verify", err}
+		switch live, liveErr := x.hasSession(ctx); {
+		case liveErr != nil:
+			return liveErr
+		case live:
+			return err
+		}
+		return x.recall(ctx, err)
+	}
+	s := x.result.Legacy
+	if x.m.cfg.Admit != nil && !x.m.cfg.Admit(s) {
+		x.result.Outcome = OutcomeNotAdmitted
+		return nil
+	}
+	if err := x.resolve(ctx); err != nil {
+		return &Error{"resolve", err}
+	}
+	if err := x.notBefore(ctx); err != nil {
+		return &Error{"resolve", err}
+	}
+	if x.m.cfg.Mode == Shadow {
+		x.result.Outcome = OutcomeShadow
+		return nil
+	}
+	live, err := x.hasSession(ctx)
+	if err != nil {
+		return err
+	}
+	if live && (x.current.UserID != x.user.ID || x.current.TenantID != x.user.TenantID) {
+		return &Error{"session", fmt.Errorf("%w: sign it out first", ErrOtherSession)}
+	}
+	x.key, x.kind = sessionKey(s, x.token)
+	for range 3 {
+		err = x.exchange(ctx)
+		if !errors.Is(err, ErrClaimLost) {
+			return err
+		}
+	}
+	return &Error{"finish", &retryError{fmt.Errorf("%w: %w", ErrUnavailable, err), time.Second}}
+}
+
+func (x *exchange) verify(ctx context.Context) error {
+	s, err := x.m.cfg.Verifier.Verify(ctx, x.token)
+	switch {
+	case err != nil:
+		return err
+	case s == nil || s.Issuer == "" || s.Subject == "":
+		return errors.New("the Verifier returned a session without an issuer or a subject")
+	case s.ExpiresAt.IsZero() && x.m.cfg.Until.IsZero():
+		return errors.New("the legacy session carries no expiry: set Config.Until, so that it is known how long to remember it")
+	case !x.m.cfg.Until.IsZero() && x.m.cfg.Now().After(x.m.cfg.Until):
+		return fmt.Errorf("%w: the migration ended at %v (Config.Until)", ErrInvalidSession, x.m.cfg.Until)
+	}
+	x.result.Legacy = s
+	return nil
+}
+
+// recall looks for an exchange that this very token has been through, for when the token is not good any more because the
+// exchange revoked it, and the client never saw the answer.
+func (x *exchange) recall(ctx context.Context, verifyErr *Error) error {
+	if errors.Is(verifyErr, ErrNotMine) {
+		return verifyErr
+	}
+	for _, shown := range x.m.vault.macs("shown", x.token) {
+		claimed, err := x.m.cfg.Exchanges.Recall(ctx, shown)
+		if err != nil {
+			return &Error{"claim", storeError(err)}
+		}
+		if claimed.State == ClaimDone {
+			return x.replay(ctx, claimed, func(o *opened) bool { return o.shown == shown })
+		}
+	}
+	return verifyErr
+}
+
+func (x *exchange) resolve(ctx context.Context) error {
+	user, err := x.m.cfg.Users.ResolveUser(ctx, x.result.Legacy)
+	if err != nil {
+		return err
+	}
+	if user == nil || user.ID == "" {
+		return errors.New("the UserResolver returned a user without an ID")
+	}
+	u := *user
+	if u.TenantID == "" {
+		u.TenantID = x.result.Legacy.TenantID
+	}
+	u.TenantID = tenantOrPublic(u.TenantID)
+	if err := core.ValidTenantID(u.TenantID); err != nil {
+		return fmt.Errorf("the user's tenant: %w", err)
+	}
+	x.user = &u
+	return nil
+}
+
+// notBefore refuses a session that began before what NotBefore says.
+func (x *exchange) notBefore(ctx context.Context) error {
+	if x.m.cfg.NotBefore == nil {
+		return nil
+	}
+	s := x.result.Legacy
+	limit, err := x.m.cfg.NotBefore(ctx, s)
+	if err != nil || limit.IsZero() {
+		return err
+	}
+	began := s.AuthTime
+	if began.IsZero() {
+		began = s.IssuedAt
+	}
+	if began.IsZero() {
+		return fmt.Errorf("%w: it does not tell when it began, and NotBefore is %v", ErrInvalidSession, limit)
+	}
+	if began.Before(limit) {
+		return fmt.Errorf("%w: it began at %v, before NotBefore %v", ErrInvalidSession, began, limit)
+	}
+	return nil
+}
+
+func (x *exchange) hasSession(ctx context.Context) (bool, error) {
+	if !x.asked {
+		current, live, err := x.m.cfg.Sessions.CurrentSession(ctx, x.r)
+		if err != nil {
+			return false, &Error{"session", err}
+		}
+		current.TenantID = tenantOrPublic(current.TenantID)
+		x.asked, x.live, x.current = true, live, current
+	}
+	return x.live, nil
+}
+
+func (x *exchange) isCurrent() {
+	x.result.Outcome = OutcomeCurrent
+	x.result.UserID, x.result.TenantID, x.result.Handle = x.current.UserID, x.current.TenantID, x.current.Handle
+}
+
+// exchange claims the legacy session and does what is left to do. ErrClaimLost means that somebody else took over: again.
+func (x *exchange) exchange(ctx context.Context) error {
+	patience, cancel := context.WithTimeout(ctx, x.m.budget.wait)
+	defer cancel()
+	leave, err := x.m.queue.enter(patience, x.key)
+	if err != nil {
+		return &Error{"claim", err}
+	}
+	defer leave()
+	h, claimed, err := x.claim(ctx, patience)
+	if err != nil {
+		return &Error{"claim", err}
+	}
+	if claimed.State == ClaimDone {
+		// Whoever waits behind us needs nothing of what follows.
+		leave()
+		if x.live {
+			x.isCurrent()
+			return nil
+		}
+		return x.replay(ctx, claimed, func(o *opened) bool { return o.key == x.key })
+	}
+	defer h.cancel()
+	return h.run()
+}
+
+// claim asks until the claim is held or done. The store's calls are not bound to the client: an answer that nobody waits
+// for would leave a claim held for nothing.
+func (x *exchange) claim(ctx, patience context.Context) (*holder, Claimed, error) {
+	h := &holder{x: x}
+	_, _ = rand.Read(h.fence[:]) // never fails: crypto/rand aborts the program instead
+	c := Claim{
+		Key: x.key, Shown: x.m.vault.mac("shown", x.token), User: x.user.TenantID + "|" + x.user.ID,
+		Fence: h.fence, Lease: x.m.cfg.Lease, KeepFor: x.keepFor(),
+	}
+	pause := 20 * time.Millisecond
+	for {
+		if err := patience.Err(); err != nil {
+			return nil, Claimed{}, &retryError{unavailable("gave up waiting for another request that exchanges this session: %w", err), time.Second}
+		}
+		h.ctx, h.cancel = context.WithTimeout(context.WithoutCancel(ctx), x.m.cfg.Lease*95/100)
+		call, cancel := context.WithTimeout(h.ctx, x.m.budget.claim)
+		claimed, err := x.m.cfg.Exchanges.Claim(call, c)
+		cancel()
+		if err == nil && claimed.State != ClaimBusy {
+			h.claimed = claimed
+			if claimed.State == ClaimDone {
+				h.cancel()
+			}
+			return h, claimed, nil
+		}
+		h.cancel()
+		if err != nil && pause > 100*time.Millisecond {
+			return nil, Claimed{}, storeError(err)
+		}
+		select {
+		case <-time.After(pause):
+			pause = min(2*pause, 500*time.Millisecond)
+		case <-patience.Done():
+			return nil, Claimed{}, &retryError{unavailable("another request is exchanging this session"), max(claimed.Wait, time.Second)}
+		}
+	}
+}
+
+// keepFor is how long the exchange must be remembered: until the verifier takes the legacy session no more, and a day.
+func (x *exchange) keepFor() time.Duration {
+	s, until := x.result.Legacy, x.m.cfg.Until
+	end := s.ExpiresAt
+	if s.acceptedUntil.After(end) {
+		end = s.acceptedUntil
+	}
+	if end.IsZero() || (!until.IsZero() && until.Before(end)) {
+		end = until
+	}
+	return max(end.Sub(x.m.cfg.Now()), 0) + 24*time.Hour
+}
+
+// replay gives the answer of a finished exchange again, if it is this client's and its session was not used since for
+// more than API calls: the first refresh token, given out twice, would look like theft to the core.
+func (x *exchange) replay(ctx context.Context, claimed Claimed, vouched func(*opened) bool) error {
+	refuse := func(why string) error {
+		return &Error{"claim", fmt.Errorf("%w: %s", ErrAlreadyMigrated, why)}
+	}
+	if len(claimed.Sealed) == 0 {
+		return refuse("its grace is over")
+	}
+	o, err := x.m.vault.open(claimed.Sealed, claimed.Handle)
+	switch {
+	case err != nil:
+		return refuse(err.Error())
+	case !vouched(o):
+		return refuse("the sealed answer is another exchange's")
+	case x.user != nil && (o.UserID != x.user.ID || o.TenantID != x.user.TenantID):
+		return refuse("it was exchanged for another user")
+	case o.mode != x.mode:
+		return refuse("the first request asked for the tokens in the other transfer mode (st-auth-mode)")
+	case o.IdempotencyKey != nil && !x.m.vault.match("idempotency", x.idempotencyKey, o.IdempotencyKey):
+		return refuse("the Idempotency-Key is not the first request's")
+	}
+	pristine, err := x.m.cfg.Sessions.Pristine(ctx, &Tokens{Handle: o.Handle, Header: o.Header, State: o.State})
+	if err != nil {
+		return &Error{"session", fmt.Errorf("%w: %w", ErrUnavailable, err)}
+	}
+	if !pristine {
+		return refuse("its session was signed out or refreshed since")
+	}
+	x.header = o.Header
+	x.result.Outcome = OutcomeReplayed
+	x.result.UserID, x.result.TenantID, x.result.Handle = o.UserID, o.TenantID, o.Handle
+	return nil
+}
+
+// settle revokes the legacy session, once the answer stands.
+func (x *exchange) settle() {
+	if !x.owed {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), x.m.budget.revoke)
+	defer cancel()
+	_ = x.revoke(ctx) // observed; best effort by policy
+}
+
+func (x *exchange) revoke(ctx context.Context) error {
+	start := x.m.cfg.Now()
+	err := x.m.cfg.Revoker.Revoke(ctx, x.token, x.result.Legacy)
+	if err != nil {
+		err = &Error{"revoke", fmt.Errorf("%w: %w", ErrRevokeFailed, err)}
+	}
+	e := x.event("revoke", 1, x.m.cfg.Now().Sub(start), err)
+	e.Outcome = "revoked"
+	if err != nil {
+		e.Outcome = "failed"
+	}
+	x.m.observe(ctx, e)
+	return err
+}
+
+func (x *exchange) event(name string, attempt int, took time.Duration, err error) Event {
+	e := Event{Time: x.m.cfg.Now(), Name: name, Kind: x.kind, Attempt: attempt, Duration: took, Err: err}
+	if s := x.result.Legacy; s != nil {
+		who := x.m.vault.mac("subject", s.Issuer+"\x00"+s.Subject)
+		e.Issuer, e.TenantID, e.SubjectHash = s.Issuer, s.TenantID, hex.EncodeToString(who[:12])
+	}
+	if step := (*Error)(nil); errors.As(err, &step) {
+		e.Step = step.Step
+	}
+	return e
+}
+
+// budget holds the deadlines of an exchange's steps. They follow from the lease, and their sum is below it, so that a
+// holder has ended before somebody else may take over.
+type budget struct{ claim, find, mint, revoke, finish, wait time.Duration }
+
+func newBudget(lease time.Duration) budget {
+	return budget{
+		claim:  lease * 10 / 100,
+		find:   lease * 12 / 100, // twice
+		mint:   lease * 30 / 100,
+		revoke: lease * 10 / 100,
+		finish: lease * 12 / 100,
+		wait:   lease / 3, // not the holder's
+	}
+}
+
+// holder holds a claim, on a context that outlives the client and ends before the lease.
+type holder struct {
+	x       *exchange
+	ctx     context.Context
+	cancel  context.CancelFunc
+	fence   Fence
+	claimed Claimed
+}
+
+func (h *holder) run() error {
+	x := h.x
+	if err := h.revokeOrphans(""); err != nil {
+		h.release(true)
+		return &Error{"mint", fmt.Errorf("%w: %w", ErrUnavailable, err)}
+	}
+	a := &answer{TenantID: x.user.TenantID, UserID: x.user.ID}
+	if x.live {
+		a.Handle = x.current.Handle
+	} else if err := h.mint(a); err != nil {
+		return &Error{"mint", err}
+	}
+	if err := h.guard(a.Handle); err != nil {
+		h.undo(a.Handle)
+		return err
+	}
+	if err := h.finish(a); err != nil {
+		return &Error{"finish", err}
+	}
+	x.owed = x.m.cfg.RevokePolicy == RevokeBestEffort && x.m.cfg.Revoker != Revoker(LeaveToExpire)
+	x.header = a.Header
+	x.result.Outcome = OutcomeMigrated
+	x.result.UserID, x.result.TenantID, x.result.Handle = a.UserID, a.TenantID, a.Handle
+	if x.live {
+		x.isCurrent()
+	}
+	return nil
+}
+
+// mint creates the session. The legacy session is untouched so far.
+func (h *holder) mint(a *answer) error {
+	x := h.x
+	u := *x.user
+	u.SessionData = make(map[string]any, len(x.user.SessionData)+1)
+	for k, v := range x.user.SessionData {
+		u.SessionData[k] = v
+	}
+	u.SessionData[SessionMarker] = x.marker()
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.mint)
+	defer cancel()
+	t, err := x.m.cfg.Sessions.CreateSession(ctx, x.r, u)
+	switch {
+	case errors.Is(err, ErrNotCreated):
+		h.release(h.claimed.Suspect)
+		return err
+	case err == nil && (t == nil || t.Handle == ""):
+		err = errors.New("the SessionMinter returned a session without a handle")
+		fallthrough
+	case err != nil:
+		// Whether a session exists is open. The claim runs out, and the next holder looks for what it left behind.
+		return &retryError{fmt.Errorf("%w: it is unknown whether a session was created: %w", ErrUnavailable, err), x.m.cfg.Lease}
+	}
+	a.Handle, a.Header, a.State = t.Handle, t.Header, t.State
+	return nil
+}
+
+// guard is what must hold between the mint and the finish.
+func (h *holder) guard(handle string) error {
+	x := h.x
+	// What an earlier holder set off may have come to life since the first look.
+	if err := h.revokeOrphans(handle); err != nil {
+		return &Error{"mint", fmt.Errorf("%w: %w", ErrUnavailable, err)}
+	}
+	if err := x.notBefore(h.ctx); err != nil {
+		return &Error{"resolve", err}
+	}
+	if x.m.cfg.RevokePolicy != RevokeRequired {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.revoke)
+	defer cancel()
+	return x.revoke(ctx)
+}
+
+// finish records the answer. When the outcome stays unknown it is neither given nor undone: the next request finds out.
+func (h *holder) finish(a *answer) error {
+	x := h.x
+	f := Finished{Handle: a.Handle, KeepFor: x.keepFor()}
+	if !x.live {
+		if x.idempotencyKey != "" {
+			key := x.m.vault.mac("idempotency", x.idempotencyKey)
+			a.IdempotencyKey = key[:]
+		}
+		f.SealedFor = x.m.cfg.Grace
+		if expiry, ok := fdi.AccessExpiry(a.Header); ok {
+			f.SealedFor = max(min(f.SealedFor, expiry.Sub(x.m.cfg.Now())), 0)
+		}
+		var err error
+		if f.Sealed, err = x.m.vault.seal(a, x.key, x.m.vault.mac("shown", x.token), h.fence, x.mode); err != nil {
+			h.undo(a.Handle)
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.finish)
+	defer cancel()
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		err := x.m.cfg.Exchanges.Finish(ctx, x.key, h.fence, f)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrClaimLost):
+			h.undo(a.Handle)
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return &retryError{fmt.Errorf("it is unknown whether the exchange was recorded: %w", storeError(err)), x.m.cfg.Lease}
+		}
+	}
+}
+
+// undo revokes what was minted and gives the claim up. A session that may have survived is left for the next holder.
+func (h *holder) undo(handle string) {
+	suspect := h.claimed.Suspect
+	if !h.x.live {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.x.m.budget.revoke)
+		defer cancel()
+		if _, err := h.x.m.cfg.Sessions.RevokeSession(ctx, handle); err != nil {
+			suspect = true
+			h.x.m.log.LogAttrs(ctx, slog.LevelWarn, "stmigrate: a session could not be undone", slog.String("error", err.Error()))
+		}
+	}
+	h.release(suspect)
+}
+
+// release gives the claim up. If the store does not hear of it, the lease runs out.
+func (h *holder) release(suspect bool) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.x.m.budget.claim)
+	defer cancel()
+	if err := h.x.m.cfg.Exchanges.Release(ctx, h.x.key, h.fence, suspect); err != nil {
+		h.x.m.log.LogAttrs(ctx, slog.LevelWarn, "stmigrate: a claim could not be released", slog.String("error", err.Error()))
+	}
+}
+
+// revokeOrphans ends the sessions that earlier holders of this claim may have left behind: nobody was given their tokens.
+func (h *holder) revokeOrphans(except string) error {
+	x := h.x
+	if !h.claimed.Suspect || x.m.finder == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.find)
+	defer cancel()
+	owners := [][2]string{{x.user.TenantID, x.user.ID}}
+	if tenant, user, ok := strings.Cut(h.claimed.User, "|"); ok && (tenant != x.user.TenantID || user != x.user.ID) {
+		owners = append(owners, [2]string{tenant, user})
+	}
+	for _, owner := range owners {
+		handles, err := x.m.finder.FindSessions(ctx, owner[0], owner[1], x.marker())
+		if err != nil {
+			return fmt.Errorf("looking for what an earlier holder left behind: %w", err)
+		}
+		for _, handle := range handles {
+			if handle == except || (x.live && handle == x.current.Handle) {
+				continue
+			}
+			if _, err := x.m.cfg.Sessions.RevokeSession(ctx, handle); err != nil {
+				return fmt.Errorf("revoking what an earlier holder left behind: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// marker names the claim in the session data of what is minted under it.
+func (x *exchange) marker() string { return hex.EncodeToString(x.key[:]) }
+
+// storeError is the class of a store's failure: it fails closed.
+func storeError(err error) error {
+	if errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	return fmt.Errorf("%w: exchange store: %w", ErrUnavailable, err)
+}
+
+func tenantOrPublic(id string) string {
+	if id == "" {
+		return "public"
+	}
+	return id
+}
+
+const (
+	// Whoever holds one good token can make this many of our goroutines wait.
+	maxWaitersPerKey = 64
+	maxWaiters       = 512
+)
+
+// keyedQueue lets the requests of this process that are for one legacy session go one after the other, so that one of
+// them claims and polls and the others do not.
+type keyedQueue struct {
+	mu      sync.Mutex
+	waiting int
+	keys    map[ExchangeKey]*keyTurn
+}
+
+type keyTurn struct {
+	turn  chan struct{} // holds a value while it is somebody's turn
+	users int
+}
+
+func newKeyedQueue() *keyedQueue { return &keyedQueue{keys: make(map[ExchangeKey]*keyTurn)} }
+
+// enter waits for the turn. The function that it returns may be called more than once.
+func (q *keyedQueue) enter(ctx context.Context, key ExchangeKey) (leave func(), err error) {
+	q.mu.Lock()
+	k := q.keys[key]
+	if k == nil {
+		k = &keyTurn{turn: make(chan struct{}, 1)}
+		q.keys[key] = k
+	}
+	if k.users > maxWaitersPerKey || (k.users > 0 && q.waiting >= maxWaiters) {
+		q.mu.Unlock()
+		return nil, &retryError{unavailable("too many requests wait for one exchange"), time.Second}
+	}
+	k.users++
+	q.waiting++
+	q.mu.Unlock()
+
+	out := func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if k.users--; k.users == 0 {
+			delete(q.keys, key)
+		}
+	}
+	defer func() {
+		q.mu.Lock()
+		q.waiting--
+		q.mu.Unlock()
+	}()
+	select {
+	case k.turn <- struct{}{}:
+		return sync.OnceFunc(func() { <-k.turn; out() }), nil
+	case <-ctx.Done():
+		out()
+		return nil, &retryError{unavailable("gave up waiting for another request that exchanges this session: %w", ctx.Err()), time.Second}
+	}
+}

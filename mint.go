@@ -1,0 +1,225 @@
+package stmigrate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/internal/fdi"
+)
+
+// mintState is what [Sessions.Pristine] needs to know of a session.
+type mintState struct {
+	UserID string `json:"u"`
+	// RefreshExpiry, in Unix milliseconds, changes in the core's database when the first refresh token is spent.
+	RefreshExpiry int64 `json:"x"`
+}
+
+// CreateSession implements [SessionMinter]. It refuses, before the core is asked, a payload that holds reserved claims or
+// makes cookies larger than browsers keep.
+func (s *Sessions) CreateSession(ctx context.Context, r *http.Request, u User) (*Tokens, error) {
+	t, header, err := s.mint(ctx, r, u)
+	if err != nil {
+		return nil, err
+	}
+	state, err := json.Marshal(mintState{UserID: t.UserID, RefreshExpiry: t.Refresh.Expiry.UnixMilli()})
+	if err != nil {
+		return nil, err
+	}
+	return &Tokens{Handle: t.Handle, Header: header, State: state}, nil
+}
+
+// undoTimeout bounds what must be undone although its request may be over.
+const undoTimeout = 2 * time.Second
+
+func (s *Sessions) mint(ctx context.Context, r *http.Request, u User) (*core.Tokens, http.Header, error) {
+	cookies := s.cookieMode(r)
+	payload, err := s.payload(u, cookies)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, err)
+	}
+	t, err := s.core.CreateSession(ctx, u.TenantID, core.NewSession{
+		UserID: u.ID, Payload: payload, Data: u.SessionData,
+		AntiCSRF: cookies && s.antiCSRF == AntiCSRFViaToken, StaticKey: s.static,
+	})
+	if err != nil {
+		if e := (*core.Error)(nil); errors.As(err, &e) && e.NotDone() {
+			return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, coreError(err))
+		}
+		return nil, nil, coreError(err)
+	}
+	header, err := s.render(r, t, cookies)
+	if err != nil {
+		// The estimate was wrong: nothing of this session has left the process, so it ends here.
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		if _, undoErr := s.core.RemoveSessions(undo, t.Handle); undoErr != nil {
+			return nil, nil, fmt.Errorf("%w; and it could not be revoked: %w", err, coreError(undoErr))
+		}
+		return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, err)
+	}
+	return t, header, nil
+}
+
+func (s *Sessions) cookieMode(r *http.Request) bool {
+	return s.transfer == TransferCookie || (s.transfer == TransferAny && fdi.CookieMode(r))
+}
+
+// payload is what the access token will carry beside the core's own claims.
+func (s *Sessions) payload(u User, cookies bool) (map[string]any, error) {
+	out := make(map[string]any, len(u.AccessTokenPayload)+1)
+	for name, v := range u.AccessTokenPayload {
+		if slices.Contains(fdi.ReservedClaims, name) {
+			return nil, fmt.Errorf("the access token payload holds %q, which is reserved", name)
+		}
+		out[name] = v
+	}
+	out["iss"] = s.issuer
+	return out, s.fits(out, u, cookies)
+}
+
+// fits foresees the size of a session's tokens when they are largest, which is after a refresh.
+func (s *Sessions) fits(payload map[string]any, u User, cookies bool) error {
+	size, err := jsonSize(payload)
+	if err != nil {
+		return fmt.Errorf("the access token payload is not JSON: %w", err)
+	}
+	own, err := jsonSize(map[string]any{
+		"iat": maxTime, "exp": maxTime, "sub": u.ID, "rsub": u.ID, "tId": u.TenantID, "sessionHandle": maxUUID + "_" + u.TenantID,
+		"refreshTokenHash1": maxHash, "parentRefreshTokenHash1": maxHash, "antiCsrfToken": maxUUID,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.wire.Foresee(size+own, u.ID, cookies); err != nil {
+		return fmt.Errorf("the access token payload takes %d bytes, which is too much: %w", size, err)
+	}
+	return nil
+}
+
+// The core's own claims as they are when they are longest.
+const (
+	maxTime = 9_999_999_999
+	maxUUID = "00000000-0000-0000-0000-000000000000"
+	maxHash = maxUUID + "0000000000000000000000000000"
+)
+
+// jsonSize is the size of v as the core writes it: Unicode and HTML stand for themselves.
+func jsonSize(v any) (int, error) {
+	var n countWriter
+	enc := json.NewEncoder(&n)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return int(n) - 1, err
+}
+
+type countWriter int
+
+func (n *countWriter) Write(p []byte) (int, error) {
+	*n += countWriter(len(p))
+	return len(p), nil
+}
+
+// render writes the headers that carry new tokens to the client of r.
+func (s *Sessions) render(r *http.Request, t *core.Tokens, cookies bool) (http.Header, error) {
+	h := make(http.Header)
+	// What the client still holds in the other mode is not this session.
+	if cookies {
+		s.wire.Clear(h, false, fdi.IsAccessToken(fdi.BearerToken(r)))
+	} else {
+		s.wire.Clear(h, len(fdi.CookieTokens(r, fdi.AccessCookie)) > 0, false)
+	}
+	return h, s.set(h, t, cookies)
+}
+
+// set adds a session's tokens to h, if clients can take them.
+func (s *Sessions) set(h http.Header, t *core.Tokens, cookies bool) error {
+	tokens := fdi.Tokens{
+		UserID: t.UserID, Access: t.Access.Token, AccessExpiry: t.Access.Expiry,
+		Refresh: t.Refresh.Token, RefreshExpiry: t.Refresh.Expiry, AntiCSRF: t.AntiCSRF,
+	}
+	if err := s.wire.Set(h, tokens, cookies, s.now()); err != nil {
+		return fmt.Errorf("the core's answer: %w", err)
+	}
+	h.Set("Cache-Control", "no-store")
+	return fdi.Fits(h)
+}
+
+// Pristine implements [SessionMinter]. The core rewrites a session's expiry when its first refresh token is spent, which,
+// up to CDI 5.5, is when the token that came of the refresh is used.
+func (s *Sessions) Pristine(ctx context.Context, t *Tokens) (bool, error) {
+	var state mintState
+	if err := json.Unmarshal(t.State, &state); err != nil {
+		return false, fmt.Errorf("the state is not one of Sessions: %w", err)
+	}
+	info, err := s.core.GetSession(ctx, t.Handle)
+	switch {
+	case errors.Is(err, core.ErrUnauthorised):
+		return false, nil
+	case err != nil:
+		return false, coreError(err)
+	}
+	return info.UserID == state.UserID && info.Expiry.UnixMilli() == state.RefreshExpiry, nil
+}
+
+// CurrentSession implements [SessionMinter].
+func (s *Sessions) CurrentSession(ctx context.Context, r *http.Request) (CurrentSession, bool, error) {
+	var none CurrentSession
+	found, err := s.find(ctx, r)
+	switch {
+	case errors.Is(err, ErrNoSession) || errors.Is(err, ErrTryRefresh):
+		return none, false, nil
+	case err != nil:
+		return none, false, err
+	}
+	info, err := s.core.GetSession(ctx, found.claims.handle)
+	switch {
+	case errors.Is(err, core.ErrUnauthorised):
+		return none, false, nil
+	case err != nil:
+		return none, false, coreError(err)
+	}
+	return CurrentSession{Handle: info.Handle, UserID: info.UserID, TenantID: info.TenantID}, true, nil
+}
+
+// RevokeSession implements [SessionMinter].
+func (s *Sessions) RevokeSession(ctx context.Context, handle string) (wasLive bool, err error) {
+	removed, err := s.core.RemoveSessions(ctx, handle)
+	if err != nil {
+		return false, coreError(err)
+	}
+	return len(removed) > 0, nil
+}
+
+// FindSessions implements [SessionFinder]: it asks the core for each session of the user, one after the other.
+func (s *Sessions) FindSessions(ctx context.Context, tenantID, userID, marker string) ([]string, error) {
+	all, err := s.core.UserSessions(ctx, tenantOrPublic(tenantID), userID)
+	if err != nil {
+		return nil, coreError(err)
+	}
+	var found []string
+	for _, handle := range all {
+		info, err := s.core.GetSession(ctx, handle)
+		switch {
+		case errors.Is(err, core.ErrUnauthorised):
+		case err != nil:
+			return nil, coreError(err)
+		case info.Data[SessionMarker] == marker:
+			found = append(found, handle)
+		}
+	}
+	return found, nil
+}
+
+// coreError gives an error of the core client its class here.
+func coreError(err error) error {
+	if e := (*core.Error)(nil); errors.As(err, &e) && !e.Temporary() {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}

@@ -1,0 +1,370 @@
+package stmigrate_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/stmigratetest"
+)
+
+const createRoute = "POST /recipe/session"
+
+func sessionsOn(t *testing.T, c *core.Client, change ...func(*stmigrate.SessionsConfig)) *stmigrate.Sessions {
+	t.Helper()
+	cfg := stmigrate.SessionsConfig{Core: c, APIDomain: "https://api.example.com", WebsiteOrigins: []string{website}}
+	for _, f := range change {
+		f(&cfg)
+	}
+	s, err := stmigrate.NewSessions(cfg)
+	require.NoError(t, err)
+	return s
+}
+
+// newCoreRig is a migrator whose sessions are on a core in memory.
+func newCoreRig(t *testing.T, change ...func(*stmigrate.Config)) (*rig, *stmigratetest.Core) {
+	t.Helper()
+	memory := stmigratetest.NewCore(t)
+	r := newRig(t, append([]func(*stmigrate.Config){func(c *stmigrate.Config) { c.Sessions = sessionsOn(t, memory.Client()) }}, change...)...)
+	r.add("tok", "user-1", "sid-1", "")
+	return r, memory
+}
+
+func TestNewSessionsRefuses(t *testing.T) {
+	t.Parallel()
+	client, err := core.New(core.Config{ConnectionURI: "http://127.0.0.1:1"})
+	require.NoError(t, err)
+	for name, tt := range map[string]struct {
+		change func(*stmigrate.SessionsConfig)
+		want   string
+	}{
+		"no core":                  {func(c *stmigrate.SessionsConfig) { c.Core = nil }, "Core is required"},
+		"no API domain":            {func(c *stmigrate.SessionsConfig) { c.APIDomain = "" }, "APIDomain"},
+		"API domain with a path":   {func(c *stmigrate.SessionsConfig) { c.APIDomain = "https://a.example/x" }, "APIDomain"},
+		"API domain with a user":   {func(c *stmigrate.SessionsConfig) { c.APIDomain = "https://u:p@a.example" }, "APIDomain"},
+		"no website":               {func(c *stmigrate.SessionsConfig) { c.WebsiteOrigins = nil }, "WebsiteOrigins is required"},
+		"website without a scheme": {func(c *stmigrate.SessionsConfig) { c.WebsiteOrigins = []string{"a.example"} }, "WebsiteOrigins"},
+		"base path with a query":   {func(c *stmigrate.SessionsConfig) { c.APIBasePath = "/a?b" }, "APIBasePath"},
+		"plain http":               {func(c *stmigrate.SessionsConfig) { c.APIDomain = "http://api.example.com" }, "not https"},
+		"cross-site http":          {func(c *stmigrate.SessionsConfig) { c.APIDomain, c.InsecureCookies = "http://api.other.dev", true }, "https APIDomain"},
+		"cross-site and Lax": {func(c *stmigrate.SessionsConfig) {
+			c.WebsiteOrigins = []string{"https://other.dev"}
+			c.SameSite = http.SameSiteLaxMode
+		}, "SameSite"},
+		"unknown SameSite":           {func(c *stmigrate.SessionsConfig) { c.SameSite = 9 }, "SameSite"},
+		"unknown transfer":           {func(c *stmigrate.SessionsConfig) { c.Transfer = 9 }, "Transfer"},
+		"unknown anti-CSRF":          {func(c *stmigrate.SessionsConfig) { c.AntiCSRF = 9 }, "AntiCSRF"},
+		"cookie domain of another":   {func(c *stmigrate.SessionsConfig) { c.CookieDomain = ".other.dev" }, "CookieDomain"},
+		"cookie domain not a parent": {func(c *stmigrate.SessionsConfig) { c.CookieDomain = "pi.example.com" }, "CookieDomain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := stmigrate.SessionsConfig{Core: client, APIDomain: "https://api.example.com", WebsiteOrigins: []string{website}}
+			tt.change(&cfg)
+			s, err := stmigrate.NewSessions(cfg)
+			require.ErrorContains(t, err, "SessionsConfig")
+			require.ErrorContains(t, err, tt.want)
+			assert.Nil(t, s)
+			assert.NotContains(t, err.Error(), "u:p@")
+		})
+	}
+}
+
+func TestCookieAttributes(t *testing.T) {
+	t.Parallel()
+	memory := stmigratetest.NewCore(t)
+	req := httptest.NewRequest(http.MethodPost, "/", nil)
+	req.Header.Set("st-auth-mode", "cookie")
+	for name, tt := range map[string]struct {
+		change func(*stmigrate.SessionsConfig)
+		want   string
+	}{
+		"same site": {func(*stmigrate.SessionsConfig) {}, "; HttpOnly; Secure; SameSite=Lax"},
+		"a shared suffix": {func(c *stmigrate.SessionsConfig) {
+			c.APIDomain, c.WebsiteOrigins = "https://a.github.io", []string{"https://b.github.io"}
+		}, "SameSite=None"},
+		"one of two origins": {func(c *stmigrate.SessionsConfig) { c.WebsiteOrigins = append(c.WebsiteOrigins, "https://other.dev") }, "SameSite=None"},
+		"scheme differs":     {func(c *stmigrate.SessionsConfig) { c.WebsiteOrigins = []string{"http://app.example.com"} }, "SameSite=None"},
+		"strict":             {func(c *stmigrate.SessionsConfig) { c.SameSite = http.SameSiteStrictMode }, "SameSite=Strict"},
+		"domain":             {func(c *stmigrate.SessionsConfig) { c.CookieDomain = ".example.com" }, "; Domain=example.com;"},
+		"base path":          {func(c *stmigrate.SessionsConfig) { c.APIBasePath = "api/auth/" }, "; Path=/api/auth/session/refresh;"},
+		"loopback": {func(c *stmigrate.SessionsConfig) {
+			c.APIDomain, c.WebsiteOrigins = "http://127.0.0.1:3000", []string{"http://127.0.0.1:4000"}
+		}, "; HttpOnly; SameSite=Lax"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokens, err := sessionsOn(t, memory.Client(), tt.change).CreateSession(t.Context(), req, stmigrate.User{ID: "u"})
+			require.NoError(t, err)
+			cookies := tokens.Header.Values("Set-Cookie")
+			require.Len(t, cookies, 2)
+			assert.Contains(t, cookies[1], tt.want)
+		})
+	}
+}
+
+func TestTransferModes(t *testing.T) {
+	t.Parallel()
+	memory := stmigratetest.NewCore(t)
+	for transfer, tt := range map[stmigrate.Transfer]struct{ cookie, header, silent bool }{ // whether cookies come
+		stmigrate.TransferAny:    {true, false, false},
+		stmigrate.TransferCookie: {true, true, true},
+		stmigrate.TransferHeader: {false, false, false},
+	} {
+		s := sessionsOn(t, memory.Client(), func(c *stmigrate.SessionsConfig) { c.Transfer = transfer })
+		for mode, want := range map[string]bool{"cookie": tt.cookie, "header": tt.header, "": tt.silent} {
+			req := httptest.NewRequest(http.MethodPost, "/", nil)
+			req.Header.Set("st-auth-mode", mode)
+			tokens, err := s.CreateSession(t.Context(), req, stmigrate.User{ID: "u"})
+			require.NoError(t, err)
+			assert.Equal(t, want, len(tokens.Header.Values("Set-Cookie")) == 2, "%v, %q", transfer, mode)
+			assert.Equal(t, !want, tokens.Header.Get("st-refresh-token") != "", "%v, %q", transfer, mode)
+		}
+	}
+}
+
+// TestSizesAreForeseen: what no browser would keep is refused before the core is asked.
+func TestSizesAreForeseen(t *testing.T) {
+	t.Parallel()
+	memory := stmigratetest.NewCore(t)
+	s := sessionsOn(t, memory.Client())
+	mint := func(mode string, payload map[string]any) (*stmigrate.Tokens, error) {
+		req := httptest.NewRequest(http.MethodPost, "/", nil)
+		req.Header.Set("st-auth-mode", mode)
+		return s.CreateSession(t.Context(), req, stmigrate.User{ID: "6f1a1b1e-8c1d-4a3e-9a55-0123456789ab", AccessTokenPayload: payload})
+	}
+	for mode, limit := range map[string]int{"cookie": 2100, "header": 1950} {
+		for n := 0; n < 6000; n += 50 {
+			created := len(memory.Requests(createRoute))
+			tokens, err := mint(mode, map[string]any{"claim": strings.Repeat("x", n)})
+			if err != nil {
+				require.ErrorIs(t, err, stmigrate.ErrNotCreated)
+				size := n + len(`{"claim":"","iss":"https://api.example.com/auth"}`)
+				require.ErrorContains(t, err, fmt.Sprintf("takes %d bytes", size), "the payload's size")
+				require.Len(t, memory.Requests(createRoute), created, "the core was not asked")
+				require.Greater(t, n, limit, "%s mode is too timid", mode)
+				break
+			}
+			for _, c := range tokens.Header.Values("Set-Cookie") {
+				require.LessOrEqual(t, len(c), 4096)
+			}
+			require.Less(t, n, 5950, "%s mode has no limit", mode)
+		}
+	}
+	for _, name := range []string{"sub", "iss", "exp", "sessionHandle", "tId", "rsub", "antiCsrfToken"} {
+		_, err := mint("header", map[string]any{name: "x"})
+		require.ErrorIs(t, err, stmigrate.ErrNotCreated)
+		require.ErrorContains(t, err, name)
+	}
+	_, err := mint("header", map[string]any{"f": func() {}})
+	require.ErrorIs(t, err, stmigrate.ErrNotCreated)
+}
+
+func TestExchangeOnTheCore(t *testing.T) {
+	t.Parallel()
+	r, memory := newCoreRig(t)
+	var wg sync.WaitGroup
+	tokens := make(chan string, 50)
+	for range 50 {
+		wg.Go(func() {
+			w := r.post("tok")
+			if w.Code == 200 {
+				tokens <- stmigratetest.AccessTokens(w.Header())[0]
+			}
+		})
+	}
+	wg.Wait()
+	close(tokens)
+	count := map[string]int{}
+	for token := range tokens {
+		count[token]++
+	}
+	require.Len(t, count, 1)
+	for _, n := range count {
+		assert.Equal(t, 50, n)
+	}
+	assert.Len(t, memory.Requests(createRoute), 1, "one create at the core")
+	require.Len(t, memory.Sessions(), 1)
+	assert.NotEmpty(t, memory.Sessions()[0].Data[stmigrate.SessionMarker])
+}
+
+func TestCoreCreatesAndDropsTheConnection(t *testing.T) {
+	t.Parallel()
+	r, memory := newCoreRig(t)
+	memory.AfterCommit(createRoute)
+	expect(t, r.post("tok"), 503, "UNAVAILABLE")
+	assert.Len(t, memory.Requests(createRoute), 1, "never repeated")
+	require.Len(t, memory.Sessions(), 1)
+	orphan := memory.Sessions()[0].Handle
+	memory.Heal()
+
+	r.clock.Advance(30 * time.Second)
+	expect(t, r.post("tok"), 200, "OK")
+	assert.Len(t, memory.Requests(createRoute), 2)
+	require.Len(t, memory.Sessions(), 1, "one live session")
+	assert.NotEqual(t, orphan, memory.Sessions()[0].Handle)
+}
+
+func TestCoreFaults(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		fault  func(*stmigratetest.Core)
+		status int
+		code   string
+		freed  bool // the claim is free at once, since nothing was created
+	}{
+		"down":            {func(c *stmigratetest.Core) { c.Down(createRoute) }, 503, "UNAVAILABLE", false},
+		"500":             {func(c *stmigratetest.Core) { c.Status(500, createRoute) }, 503, "UNAVAILABLE", false},
+		"429":             {func(c *stmigratetest.Core) { c.Status(429, createRoute) }, 503, "UNAVAILABLE", true},
+		"refuses":         {func(c *stmigratetest.Core) { c.Status(400, createRoute) }, 500, "INTERNAL_ERROR", true},
+		"truncates":       {func(c *stmigratetest.Core) { c.Truncate(createRoute) }, 503, "UNAVAILABLE", false},
+		"no versions":     {func(c *stmigratetest.Core) { c.Down("GET /apiversion") }, 503, "UNAVAILABLE", true},
+		"cannot be asked": {func(c *stmigratetest.Core) { c.Close() }, 503, "UNAVAILABLE", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, memory := newCoreRig(t, func(c *stmigrate.Config) { c.Lease = 10 * time.Second })
+			tt.fault(memory)
+			expect(t, r.post("tok"), tt.status, tt.code)
+			assert.Equal(t, tt.freed, r.store.Len() == 0)
+			assert.Empty(t, r.revoked)
+		})
+	}
+}
+
+func TestReplayOnTheCore(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		then   func(context.Context, *core.Client, string, string) error
+		status int
+		code   string
+	}{
+		"untouched": {func(context.Context, *core.Client, string, string) error { return nil }, 200, "OK"},
+		"signed out": {func(ctx context.Context, c *core.Client, handle, _ string) error {
+			_, err := c.RemoveSessions(ctx, handle)
+			return err
+		}, 409, "ALREADY_MIGRATED"},
+		"refreshed, and the new token used": {func(ctx context.Context, c *core.Client, _, refresh string) error {
+			t, err := c.RefreshSession(ctx, core.RefreshSession{RefreshToken: refresh})
+			if err != nil {
+				return err
+			}
+			_, err = c.VerifySession(ctx, core.VerifySession{AccessToken: t.Access.Token})
+			return err
+		}, 409, "ALREADY_MIGRATED"},
+		"refreshed twice": {func(ctx context.Context, c *core.Client, _, refresh string) error {
+			t, err := c.RefreshSession(ctx, core.RefreshSession{RefreshToken: refresh})
+			if err != nil {
+				return err
+			}
+			_, err = c.RefreshSession(ctx, core.RefreshSession{RefreshToken: t.Refresh.Token})
+			return err
+		}, 409, "ALREADY_MIGRATED"},
+		"core down": {nil, 503, "UNAVAILABLE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, memory := newCoreRig(t, leave)
+			first := r.post("tok")
+			expect(t, first, 200, "OK")
+			if tt.then != nil {
+				require.NoError(t, tt.then(t.Context(), memory.Client(), memory.Sessions()[0].Handle, first.Header().Get("st-refresh-token")))
+			} else {
+				memory.Down("GET /recipe/session")
+			}
+			again := r.post("tok")
+			expect(t, again, tt.status, tt.code)
+			assert.Len(t, memory.Requests(createRoute), 1)
+		})
+	}
+}
+
+// TestGoroutinesOfClientsThatGaveUp: a core that hangs holds nobody for longer than the lease.
+func TestGoroutinesOfClientsThatGaveUp(t *testing.T) {
+	r, memory := newCoreRig(t, func(c *stmigrate.Config) { c.Lease = 3 * time.Second })
+	for i := range 50 {
+		r.add(fmt.Sprint("tok", i), "user-1", fmt.Sprint("sid", i), "")
+	}
+	memory.Hang(createRoute)
+	server := httptest.NewServer(r)
+	t.Cleanup(server.Close)
+	client := server.Client()
+	before := runtime.NumGoroutine()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, nil)
+			req.Header.Set("Authorization", fmt.Sprint("Bearer tok", i))
+			if resp, err := client.Do(req); err == nil {
+				_ = resp.Body.Close()
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return len(memory.Requests(createRoute)) == 50 }, 10*time.Second, 5*time.Millisecond)
+	cancel()
+	wg.Wait()
+	require.Eventually(t, func() bool {
+		client.CloseIdleConnections()
+		return runtime.NumGoroutine() <= before+5 // what an idle connection or two have
+	}, 10*time.Second, 20*time.Millisecond, "goroutines are left")
+	assert.Len(t, memory.Requests(createRoute), 50, "none was repeated")
+}
+
+func TestMappedUsers(t *testing.T) {
+	t.Parallel()
+	memory := stmigratetest.NewCore(t)
+	r := newRig(t, func(c *stmigrate.Config) {
+		c.Sessions, c.Users = sessionsOn(t, memory.Client()), stmigrate.MappedUsers(memory.Client())
+	})
+	userID := signUp(t, memory, "ada@example.com")
+	mapUserID(t, memory, userID, "legacy|ada")
+	r.add("tok", "legacy|ada", "sid-1", "")
+	expect(t, r.post("tok"), 200, "OK")
+	assert.Equal(t, "legacy|ada", memory.Sessions()[0].UserID)
+
+	for _, unknown := range []string{"legacy|bob", userID, "ada@example.com"} {
+		r.add("other", unknown, "sid-2", "")
+		expect(t, r.post("other"), 403, "UNKNOWN_USER")
+	}
+	memory.Down("GET /recipe/userid/map")
+	expect(t, r.post("other"), 503, "UNAVAILABLE")
+}
+
+func signUp(t *testing.T, c *stmigratetest.Core, email string) string {
+	t.Helper()
+	var out struct{ User struct{ ID string } }
+	postCore(t, c, "/recipe/signup", map[string]any{"email": email, "password": "validpass1"}, &out)
+	require.NotEmpty(t, out.User.ID)
+	return out.User.ID
+}
+
+func mapUserID(t *testing.T, c *stmigratetest.Core, id, external string) {
+	t.Helper()
+	var out struct{ Status string }
+	postCore(t, c, "/recipe/userid/map", map[string]any{"superTokensUserId": id, "externalUserId": external}, &out)
+	require.Equal(t, "OK", out.Status)
+}
+
+func postCore(t *testing.T, c *stmigratetest.Core, path string, body map[string]any, out any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.URL+path, strings.NewReader(plainJSON(body)))
+	require.NoError(t, err)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("cdi-version", "3.1")
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { _ = resp.Body.Close() }()
+	require.Equal(t, 200, resp.StatusCode)
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(out))
+}

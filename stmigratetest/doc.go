@@ -1,0 +1,50 @@
+// Package stmigratetest is the test kit of stmigrate: what stands around a migration, in one process, and can be made to fail.
+// It is for tests, examples and demos. Production code must not import it.
+//
+// # The legacy provider
+//
+// [NewIssuer] starts a provider for a test, and [StartIssuer] one for an example or a demo. It signs access tokens, keeps
+// sessions, and speaks HTTP on a loopback address:
+//
+//	iss := stmigratetest.NewIssuer(t)
+//	verifier, err := stmigrate.NewJWKSVerifier(
+//		stmigrate.JWKSConfig{URL: iss.JWKSURL()},
+//		stmigrate.JWTConfig{Issuer: iss.Issuer(), Audience: []string{"api"}},
+//	)
+//	token := iss.Token(stmigratetest.Claims{"sub": "auth0|42"})
+//
+// Its endpoints, named as Down and the other switches take them:
+//
+//	GET  /.well-known/openid-configuration   discovery
+//	GET  /.well-known/jwks.json              the public keys
+//	GET  /userinfo, POST /userinfo           who a bearer is; 401 if unknown, expired or revoked
+//	POST /introspect                         RFC 7662
+//	POST /revoke                             RFC 7009; 200 for unknown tokens, too
+//	POST /token                              refresh_token with rotation and reuse detection; password for [Issuer.AddUser]
+//	POST /logout                             ends the session of a bearer
+//	GET  /attacker/jwks.json, /attacker/cert.pem   keys of an attacker; nobody may ever ask for them
+//
+// # Faults
+//
+// Whatever a provider does wrong on a bad day is a switch: Down, Slow, Hang, Status, AfterCommit and Truncate drop, delay,
+// block, fail or cut the answers of the routes they are given, or of all routes; [Issuer.Redirect], [Issuer.EmptyKeys],
+// [Issuer.OddKeys] and [Issuer.SetJWKS] answer with something else. [Issuer.Heal] ends them all. Requests is the log of what
+// was asked, so that a test can say "and nobody fetched the keys again":
+//
+//	iss.Down("/.well-known/jwks.json")
+//	…
+//	if n := len(iss.Requests("GET /.well-known/jwks.json")); n != 1 { … }
+//
+// # Right and wrong tokens
+//
+// [Issuer.Wrong] makes a token for every known way to attack or to break a verifier, each a right token with one thing
+// changed, and [Issuer.Good] makes the unusual ones that are right:
+//
+//	for _, w := range iss.Wrong() {
+//		if _, err := verifier.Verify(ctx, w.Token); err == nil {
+//			t.Errorf("%s: %s: accepted", w.Category, w.Name)
+//		}
+//	}
+//
+// [Issuer.Sign], [Issuer.SignRaw] and [Twin] make any other.
+package stmigratetest
