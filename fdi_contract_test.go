@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -210,4 +211,150 @@ func plainJSON(v any) string {
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v)
 	return strings.TrimSpace(out.String())
+}
+
+// app is the server that was recorded, on Sessions.
+func app(s *stmigrate.Sessions) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /create", func(w http.ResponseWriter, r *http.Request) {
+		if _, err := s.Start(w, r, stmigrate.User{
+			ID: "legacy|1", AccessTokenPayload: map[string]any{"role": "admin"}, SessionData: map[string]any{"db": 1},
+		}); err != nil {
+			http.Error(w, err.Error(), 500)
+			return
+		}
+		_, _ = io.WriteString(w, `{"status":"OK"}`)
+	})
+	mux.Handle("/verify", s.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session := stmigrate.SessionFrom(r.Context())
+		_, _ = io.WriteString(w, plainJSON(map[string]any{"userId": session.UserID(), "payload": session.AccessTokenPayload()}))
+	})))
+	mux.Handle("/optional", s.Optional(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, plainJSON(map[string]any{"session": stmigrate.SessionFrom(r.Context()) != nil}))
+	})))
+	mux.Handle("/merge", s.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := stmigrate.SessionFrom(r.Context()).UpdateAccessTokenPayload(r.Context(), map[string]any{"merged": true}); err != nil {
+			http.Error(w, err.Error(), 500)
+			return
+		}
+		_, _ = io.WriteString(w, `{}`)
+	})))
+	mux.Handle("/auth/", s)
+	return mux
+}
+
+// replay is one client that goes through a variant's steps, and holds the tokens that the recorded one held.
+type replay struct {
+	access, refresh, csrf                string // of the cookie session, as it stands
+	firstAccess, firstRefresh, firstCSRF string // and as it was
+	headerAccess, headerRefresh          string
+	refreshedAccess                      string
+}
+
+// TestEveryStepOnTheWire replays all steps of both SDKs' recordings.
+func TestEveryStepOnTheWire(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"supertokens-golang-0.25.2.json", "supertokens-node-21.1.2.json"} {
+		recording := loadFDI(t, file)
+		for _, v := range recording.Variants {
+			t.Run(recording.SDK+"/"+v.Name, func(t *testing.T) {
+				t.Parallel()
+				core := stmigratetest.NewCore(t, stmigratetest.CoreConfig{Versions: []string{recording.CDI}})
+				server := app(v.sessions(t, core))
+				var c replay
+				for _, step := range v.Steps {
+					req := httptest.NewRequest(step.Request.Method, step.Request.Path, nil)
+					for name, value := range step.Request.Headers {
+						req.Header.Set(name, c.fill(step.Name, name, value))
+					}
+					w := httptest.NewRecorder()
+					server.ServeHTTP(w, req)
+					c.take(step.Name, w)
+					compareStep(t, step, w)
+				}
+				assert.GreaterOrEqual(t, len(v.Steps), 24)
+			})
+		}
+	}
+}
+
+// fill puts this run's tokens where the recording masks its own.
+func (c *replay) fill(step, header, value string) string {
+	access, refresh, csrf := c.access, c.refresh, c.csrf
+	switch step {
+	case "refresh with the first, now spent, token":
+		access, refresh, csrf = c.firstAccess, c.firstRefresh, c.firstCSRF
+	case "sign out": // with the token that the refresh brought, so that the core is asked, and says that the session is over
+		access = c.refreshedAccess
+	}
+	if header == "Authorization" {
+		switch {
+		case strings.Contains(step, "legacy bearer") || strings.Contains(step, "foreign jwt"):
+			access = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImxlZ2FjeSJ9.eyJzdWIiOiJsZWdhY3kifQ.AAAA"
+		case strings.Contains(step, "tampered"):
+			access = c.headerAccess[:len(c.headerAccess)-6] + "AAAAAA"
+		default:
+			access, refresh = c.headerAccess, c.headerRefresh
+		}
+	}
+	value = strings.ReplaceAll(value, "<jwt>", access)
+	value = strings.ReplaceAll(value, "<refresh>", refresh)
+	return strings.ReplaceAll(value, "<uuid>", csrf)
+}
+
+// take keeps the tokens that an answer brings.
+func (c *replay) take(step string, w *httptest.ResponseRecorder) {
+	if strings.HasPrefix(step, "create") && step != "create, st-auth-mode cookie" && step != "create, st-auth-mode header" {
+		return
+	}
+	for _, cookie := range w.Result().Cookies() {
+		switch {
+		case cookie.Value == "":
+		case cookie.Name == "sAccessToken":
+			c.access = cookie.Value
+		case cookie.Name == "sRefreshToken":
+			c.refresh = cookie.Value
+		}
+	}
+	if csrf := w.Header().Get("anti-csrf"); csrf != "" {
+		c.csrf = csrf
+	}
+	switch step {
+	case "refresh with cookies":
+		c.refreshedAccess = c.access
+	case "create, st-auth-mode cookie":
+		c.firstAccess, c.firstRefresh, c.firstCSRF = c.access, c.refresh, c.csrf
+	case "create, st-auth-mode header":
+		c.headerAccess, c.headerRefresh = w.Header().Get("st-access-token"), w.Header().Get("st-refresh-token")
+	}
+}
+
+func compareStep(t *testing.T, step fdiStep, w *httptest.ResponseRecorder) {
+	t.Helper()
+	assert.Equal(t, step.Response.Status, w.Code, step.Name+": "+w.Body.String())
+	want, got := recordedHeaders(step), maskedHeaders(t, w.Header())
+	onPurpose(step.Name, want)
+	// Whatever carries or takes away tokens, or says that there are none, is not for caches.
+	if len(got["front-token"]) > 0 || w.Code >= 400 {
+		assert.Equal(t, []string{"no-store"}, got["cache-control"], step.Name)
+	}
+	delete(got, "cache-control")
+	delete(want, "content-type") // the charset is spelled in several ways
+	delete(got, "content-type")
+	slices.Sort(want["set-cookie"]) // supertokens-golang sends them in any order
+	slices.Sort(got["set-cookie"])
+	assert.Equal(t, want, got, step.Name)
+	if strings.HasPrefix(step.Name, "refresh") && w.Code == 200 {
+		assert.Equal(t, "{}", w.Body.String(), "as from supertokens-node; supertokens-golang says null")
+		return
+	}
+	body := step.Response.Body
+	for _, m := range fdiMasks {
+		body = m.pattern.ReplaceAllString(body, m.mask)
+	}
+	answer := w.Body.String()
+	for _, m := range fdiMasks {
+		answer = m.pattern.ReplaceAllString(answer, m.mask)
+	}
+	assert.JSONEq(t, body, answer, step.Name)
 }

@@ -56,26 +56,30 @@ func (m *Migrator) Migrate(w http.ResponseWriter, r *http.Request) (*Result, err
 }
 
 func (m *Migrator) report(ctx context.Context, x *exchange, err error, took time.Duration) {
-	e := x.event("exchange", 1, took, err)
-	e.Outcome = x.result.Outcome
+	outcome := x.result.Outcome
 	if err != nil {
-		_, e.Outcome = StatusOf(err)
+		_, outcome = StatusOf(err)
 	}
-	m.observe(ctx, e)
+	m.observe(ctx, x, "exchange", outcome, took, err)
 }
 
-func (m *Migrator) observe(ctx context.Context, e Event) {
-	if m.cfg.Observe != nil {
-		m.cfg.Observe(ctx, e)
-	}
+func (m *Migrator) observe(ctx context.Context, x *exchange, name, outcome string, took time.Duration, err error) {
 	level := slog.LevelInfo
-	if e.Err != nil {
+	if err != nil {
 		level = slog.LevelWarn
-		if status, _ := StatusOf(e.Err); status >= 500 {
+		if status, _ := StatusOf(err); status >= 500 {
 			level = slog.LevelError
 		}
 	}
-	if !m.log.Enabled(ctx, level) {
+	logged := m.log.Enabled(ctx, level)
+	if m.cfg.Observe == nil && !logged {
+		return
+	}
+	e := x.event(name, outcome, took, err)
+	if m.cfg.Observe != nil {
+		m.cfg.Observe(ctx, e)
+	}
+	if !logged {
 		return
 	}
 	attrs := []slog.Attr{slog.String("outcome", e.Outcome), slog.Duration("duration", e.Duration)}
@@ -106,9 +110,9 @@ type exchange struct {
 	r *http.Request
 	extraction
 
-	user *User
-	key  ExchangeKey
-	kind string
+	user       *User
+	key, shown ExchangeKey
+	kind       string
 
 	asked   bool // whether current holds the answer of CurrentSession
 	live    bool
@@ -176,6 +180,7 @@ func (x *exchange) steps() error {
 		return &Error{"session", fmt.Errorf("%w: sign it out first", ErrOtherSession)}
 	}
 	x.key, x.kind = sessionKey(s, x.token)
+	x.shown = x.m.vault.mac("shown", x.token)
 	for range 3 {
 		err = x.exchange(ctx)
 		if !errors.Is(err, ErrClaimLost) {
@@ -281,9 +286,8 @@ func (x *exchange) isCurrent() {
 
 // exchange claims the legacy session and does what is left to do. ErrClaimLost means that somebody else took over: again.
 func (x *exchange) exchange(ctx context.Context) error {
-	patience, cancel := context.WithTimeout(ctx, x.m.budget.wait)
-	defer cancel()
-	leave, err := x.m.queue.enter(patience, x.key)
+	patience := time.Now().Add(x.m.budget.wait)
+	leave, err := x.m.queue.enter(ctx, patience, x.key)
 	if err != nil {
 		return &Error{"claim", err}
 	}
@@ -307,17 +311,17 @@ func (x *exchange) exchange(ctx context.Context) error {
 
 // claim asks until the claim is held or done. The store's calls are not bound to the client: an answer that nobody waits
 // for would leave a claim held for nothing.
-func (x *exchange) claim(ctx, patience context.Context) (*holder, Claimed, error) {
+func (x *exchange) claim(ctx context.Context, patience time.Time) (*holder, Claimed, error) {
 	h := &holder{x: x}
 	_, _ = rand.Read(h.fence[:]) // never fails: crypto/rand aborts the program instead
 	c := Claim{
-		Key: x.key, Shown: x.m.vault.mac("shown", x.token), User: x.user.TenantID + "|" + x.user.ID,
+		Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID,
 		Fence: h.fence, Lease: x.m.cfg.Lease, KeepFor: x.keepFor(),
 	}
 	pause := 20 * time.Millisecond
 	for {
-		if err := patience.Err(); err != nil {
-			return nil, Claimed{}, &retryError{unavailable("gave up waiting for another request that exchanges this session: %w", err), time.Second}
+		if err := ctx.Err(); err != nil {
+			return nil, Claimed{}, gaveUp(err)
 		}
 		h.ctx, h.cancel = context.WithTimeout(context.WithoutCancel(ctx), x.m.cfg.Lease*95/100)
 		call, cancel := context.WithTimeout(h.ctx, x.m.budget.claim)
@@ -334,13 +338,20 @@ func (x *exchange) claim(ctx, patience context.Context) (*holder, Claimed, error
 		if err != nil && pause > 100*time.Millisecond {
 			return nil, Claimed{}, storeError(err)
 		}
+		if time.Until(patience) < pause {
+			return nil, Claimed{}, &retryError{unavailable("another request is exchanging this session"), max(claimed.Wait, time.Second)}
+		}
 		select {
 		case <-time.After(pause):
 			pause = min(2*pause, 500*time.Millisecond)
-		case <-patience.Done():
-			return nil, Claimed{}, &retryError{unavailable("another request is exchanging this session"), max(claimed.Wait, time.Second)}
+		case <-ctx.Done():
 		}
 	}
+}
+
+// gaveUp is for a client that left, or was kept waiting for too long, before anything was claimed for it.
+func gaveUp(err error) error {
+	return &retryError{unavailable("gave up waiting for another request that exchanges this session: %w", err), time.Second}
 }
 
 // keepFor is how long the exchange must be remembered: until the verifier takes the legacy session no more, and a day.
@@ -407,17 +418,16 @@ func (x *exchange) revoke(ctx context.Context) error {
 	if err != nil {
 		err = &Error{"revoke", fmt.Errorf("%w: %w", ErrRevokeFailed, err)}
 	}
-	e := x.event("revoke", 1, x.m.cfg.Now().Sub(start), err)
-	e.Outcome = "revoked"
+	outcome := "revoked"
 	if err != nil {
-		e.Outcome = "failed"
+		outcome = "failed"
 	}
-	x.m.observe(ctx, e)
+	x.m.observe(ctx, x, "revoke", outcome, x.m.cfg.Now().Sub(start), err)
 	return err
 }
 
-func (x *exchange) event(name string, attempt int, took time.Duration, err error) Event {
-	e := Event{Time: x.m.cfg.Now(), Name: name, Kind: x.kind, Attempt: attempt, Duration: took, Err: err}
+func (x *exchange) event(name, outcome string, took time.Duration, err error) Event {
+	e := Event{Time: x.m.cfg.Now(), Name: name, Outcome: outcome, Kind: x.kind, Attempt: 1, Duration: took, Err: err}
 	if s := x.result.Legacy; s != nil {
 		who := x.m.vault.mac("subject", s.Issuer+"\x00"+s.Subject)
 		e.Issuer, e.TenantID, e.SubjectHash = s.Issuer, s.TenantID, hex.EncodeToString(who[:12])
@@ -540,7 +550,7 @@ func (h *holder) finish(a *answer) error {
 			f.SealedFor = max(min(f.SealedFor, expiry.Sub(x.m.cfg.Now())), 0)
 		}
 		var err error
-		if f.Sealed, err = x.m.vault.seal(a, x.key, x.m.vault.mac("shown", x.token), h.fence, x.mode); err != nil {
+		if f.Sealed, err = x.m.vault.seal(a, x.key, x.shown, h.fence, x.mode); err != nil {
 			h.undo(a.Handle)
 			return err
 		}
@@ -655,8 +665,8 @@ type keyTurn struct {
 
 func newKeyedQueue() *keyedQueue { return &keyedQueue{keys: make(map[ExchangeKey]*keyTurn)} }
 
-// enter waits for the turn. The function that it returns may be called more than once.
-func (q *keyedQueue) enter(ctx context.Context, key ExchangeKey) (leave func(), err error) {
+// enter waits for the turn, until patience ends. The function that it returns may be called more than once.
+func (q *keyedQueue) enter(ctx context.Context, patience time.Time, key ExchangeKey) (leave func(), err error) {
 	q.mu.Lock()
 	k := q.keys[key]
 	if k == nil {
@@ -683,11 +693,19 @@ func (q *keyedQueue) enter(ctx context.Context, key ExchangeKey) (leave func(), 
 		q.waiting--
 		q.mu.Unlock()
 	}()
+	mine := sync.OnceFunc(func() { <-k.turn; out() })
 	select {
 	case k.turn <- struct{}{}:
-		return sync.OnceFunc(func() { <-k.turn; out() }), nil
+		return mine, nil
+	default:
+	}
+	ctx, cancel := context.WithDeadline(ctx, patience)
+	defer cancel()
+	select {
+	case k.turn <- struct{}{}:
+		return mine, nil
 	case <-ctx.Done():
 		out()
-		return nil, &retryError{unavailable("gave up waiting for another request that exchanges this session: %w", ctx.Err()), time.Second}
+		return nil, gaveUp(ctx.Err())
 	}
 }

@@ -1,24 +1,19 @@
 package stmigrate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/stmigrate/stmigrate/core"
 	"github.com/stmigrate/stmigrate/internal/fdi"
 )
-
-// mintState is what [Sessions.Pristine] needs to know of a session.
-type mintState struct {
-	UserID string `json:"u"`
-	// RefreshExpiry, in Unix milliseconds, changes in the core's database when the first refresh token is spent.
-	RefreshExpiry int64 `json:"x"`
-}
 
 // CreateSession implements [SessionMinter]. It refuses, before the core is asked, a payload that holds reserved claims or
 // makes cookies larger than browsers keep.
@@ -27,11 +22,13 @@ func (s *Sessions) CreateSession(ctx context.Context, r *http.Request, u User) (
 	if err != nil {
 		return nil, err
 	}
-	state, err := json.Marshal(mintState{UserID: t.UserID, RefreshExpiry: t.Refresh.Expiry.UnixMilli()})
-	if err != nil {
-		return nil, err
-	}
-	return &Tokens{Handle: t.Handle, Header: header, State: state}, nil
+	return &Tokens{Handle: t.Handle, Header: header, State: mintState(t.UserID, t.Refresh.Expiry)}, nil
+}
+
+// mintState is what [Sessions.Pristine] knows a session by: whose it is, and when its refresh token ends. The latter
+// changes in the core's database when the first refresh token is spent.
+func mintState(userID string, refreshExpiry time.Time) []byte {
+	return append(strconv.AppendInt(nil, refreshExpiry.UnixMilli(), 10), " "+userID...)
 }
 
 // undoTimeout bounds what must be undone although its request may be over.
@@ -89,25 +86,22 @@ func (s *Sessions) fits(payload map[string]any, u User, cookies bool) error {
 	if err != nil {
 		return fmt.Errorf("the access token payload is not JSON: %w", err)
 	}
-	own, err := jsonSize(map[string]any{
-		"iat": maxTime, "exp": maxTime, "sub": u.ID, "rsub": u.ID, "tId": u.TenantID, "sessionHandle": maxUUID + "_" + u.TenantID,
-		"refreshTokenHash1": maxHash, "parentRefreshTokenHash1": maxHash, "antiCsrfToken": maxUUID,
-	})
+	id, err := jsonSize(u.ID)
 	if err != nil {
 		return err
 	}
-	if err := s.wire.Foresee(size+own, u.ID, cookies); err != nil {
+	claims := size + len(longestClaims) + 2*id + 2*len(u.TenantID)
+	if err := s.wire.Foresee(claims, u.ID, cookies); err != nil {
 		return fmt.Errorf("the access token payload takes %d bytes, which is too much: %w", size, err)
 	}
 	return nil
 }
 
-// The core's own claims as they are when they are longest.
-const (
-	maxTime = 9_999_999_999
-	maxUUID = "00000000-0000-0000-0000-000000000000"
-	maxHash = maxUUID + "0000000000000000000000000000"
-)
+// longestClaims are the core's own claims when they are longest, but for sub, rsub and the tenant.
+const longestClaims = `,"iat":1000000000,"exp":1000000000,"sub":,"rsub":,"tId":"","sessionHandle":"00000000-0000-0000-0000-000000000000_",` +
+	`"refreshTokenHash1":"0000000000000000000000000000000000000000000000000000000000000000",` +
+	`"parentRefreshTokenHash1":"0000000000000000000000000000000000000000000000000000000000000000",` +
+	`"antiCsrfToken":"00000000-0000-0000-0000-000000000000"`
 
 // jsonSize is the size of v as the core writes it: Unicode and HTML stand for themselves.
 func jsonSize(v any) (int, error) {
@@ -153,10 +147,6 @@ func (s *Sessions) set(h http.Header, t *core.Tokens, cookies bool) error {
 // Pristine implements [SessionMinter]. The core rewrites a session's expiry when its first refresh token is spent, which,
 // up to CDI 5.5, is when the token that came of the refresh is used.
 func (s *Sessions) Pristine(ctx context.Context, t *Tokens) (bool, error) {
-	var state mintState
-	if err := json.Unmarshal(t.State, &state); err != nil {
-		return false, fmt.Errorf("the state is not one of Sessions: %w", err)
-	}
 	info, err := s.core.GetSession(ctx, t.Handle)
 	switch {
 	case errors.Is(err, core.ErrUnauthorised):
@@ -164,7 +154,7 @@ func (s *Sessions) Pristine(ctx context.Context, t *Tokens) (bool, error) {
 	case err != nil:
 		return false, coreError(err)
 	}
-	return info.UserID == state.UserID && info.Expiry.UnixMilli() == state.RefreshExpiry, nil
+	return bytes.Equal(t.State, mintState(info.UserID, info.Expiry)), nil
 }
 
 // CurrentSession implements [SessionMinter].

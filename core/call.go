@@ -69,7 +69,7 @@ type request struct {
 	route
 	tenantID string   // "/<tenant>" goes before the path; "": nothing does
 	query    []string // names and values in turn
-	body     map[string]any
+	body     any      // what becomes the JSON body; nil: none
 	secrets  []string // tokens of body: they must not come back in a message
 	// invalid is what is wrong with the arguments, if anything: then nothing is sent.
 	invalid error
@@ -97,8 +97,11 @@ func (c *Client) call(ctx context.Context, req request, read func(body []byte) e
 			return refuse(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+	if deadline, ok := ctx.Deadline(); !ok || time.Until(deadline) > c.timeout {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+	}
 	version := ""
 	if !req.unversioned {
 		var err error

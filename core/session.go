@@ -95,6 +95,14 @@ type RefreshSession struct {
 	StaticKey bool
 }
 
+type createBody struct {
+	UserID     string         `json:"userId"`
+	Payload    map[string]any `json:"userDataInJWT"`
+	Data       map[string]any `json:"userDataInDatabase"`
+	AntiCSRF   bool           `json:"enableAntiCsrf"`
+	DynamicKey bool           `json:"useDynamicSigningKey"`
+}
+
 // CreateSession creates a session in a tenant, "" being the public one, and returns it with an access and a refresh token.
 //
 // It is never repeated once a byte of it may have reached a core. If it fails and its [Error.NotDone] is false, the session
@@ -104,12 +112,8 @@ func (c *Client) CreateSession(ctx context.Context, tenantID string, s NewSessio
 	return c.tokens(ctx, request{
 		route:    createSession,
 		tenantID: tenantID,
-		body: map[string]any{
-			"userId":               s.UserID,
-			"userDataInJWT":        object(s.Payload),
-			"userDataInDatabase":   object(s.Data),
-			"enableAntiCsrf":       s.AntiCSRF,
-			"useDynamicSigningKey": !s.StaticKey,
+		body: createBody{
+			UserID: s.UserID, Payload: object(s.Payload), Data: object(s.Data), AntiCSRF: s.AntiCSRF, DynamicKey: !s.StaticKey,
 		},
 		invalid: required("UserID", s.UserID),
 	}, wants{access: true, refresh: true, antiCSRF: s.AntiCSRF, tenantID: tenantID})
