@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"strings"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/stmigrate/stmigrate/core"
@@ -29,8 +29,8 @@ type Config struct {
 	// Revoker ends the legacy session after the exchange. Required; [LeaveToExpire] states that it stays.
 	Revoker Revoker
 	// Secrets seal the answers that are kept for Grace and name tokens in the store: at least 32 random bytes each, the same on
-	// all nodes. The first seals, all of them open, so that they can be rotated. Required unless Exchanges is a
-	// [MemoryExchanges], for which New draws one.
+	// all nodes. The first seals, all of them open. To rotate, add the new one as the second on all nodes, and make it the
+	// first in a deploy after that. Required unless Exchanges is a [MemoryExchanges], for which New draws one.
 	Secrets [][]byte
 	// Origins are the origins of the websites whose pages may send a legacy token in a body or cookie
 	// ("https://app.example.com"). Required with [FromJSON] and [FromCookie].
@@ -49,13 +49,15 @@ type Config struct {
 	// RequireIdempotencyKey refuses requests without an Idempotency-Key header. Default: it is optional.
 	RequireIdempotencyKey bool
 	// Lease is how long one exchange may take before another request may take it over; the deadlines of its steps follow
-	// from it. Default 30 s.
+	// from it. Default 30 s, at most 1 h.
 	Lease time.Duration
 	// Grace is how long after an exchange its answer can be had again, by the same token and only while nobody used it for
-	// more than API calls. It ends with the access token at the latest. Default 2 min.
+	// more than API calls. It ends with the access token at the latest. It should be longer than Lease, for then a client that
+	// was told to come back finds its answer. Default 2 min.
 	Grace time.Duration
-	// Until is the end of the migration: no legacy session is exchanged after it. Required where legacy sessions carry no
-	// expiry, since what was exchanged must be remembered for as long as it could be shown again. Default: no end.
+	// Until is the end of the migration: no legacy session is exchanged after it, and what was exchanged is remembered for that
+	// long. Required where legacy sessions carry no expiry. Default: no end; a session that tokens share (SessionID) is
+	// remembered for a year then, a token of its own until it expires.
 	Until time.Time
 	// OnError answers a failed exchange. Default: [RenderError].
 	OnError func(http.ResponseWriter, *http.Request, error)
@@ -90,7 +92,7 @@ const (
 
 // User is for whom a session is minted.
 type User struct {
-	// ID is the user's ID in SuperTokens: its own, or the external one it is mapped to.
+	// ID is the user's ID in SuperTokens: the external one where the user is mapped to one, else its own.
 	ID string
 	// TenantID is the SuperTokens tenant; "" is public.
 	TenantID string
@@ -127,18 +129,20 @@ func (subjectIsUserID) ResolveUser(_ context.Context, s *OldSession) (*User, err
 }
 
 // MappedUsers resolves a session to the user that was imported with its subject as external user ID (the core's user ID
-// mapping). A subject without a mapping is [ErrUnknownUser].
-func MappedUsers(c *core.Client) UserResolver {
-	return UserResolverFunc(func(ctx context.Context, s *OldSession) (*User, error) {
-		mapping, err := c.UserIDMapping(ctx, s.Subject, core.ExternalID)
-		switch {
-		case errors.Is(err, core.ErrUnknownMapping):
-			return nil, fmt.Errorf("%w: the subject is no external user ID of this core; import the user first", ErrUnknownUser)
-		case err != nil:
-			return nil, coreError(err)
-		}
-		return &User{ID: mapping.ExternalID, TenantID: s.TenantID}, nil
-	})
+// mapping). A subject without a mapping is [ErrUnknownUser]. Like [SubjectIsUserID] it is for the subjects of one issuer.
+func MappedUsers(c *core.Client) UserResolver { return mappedUsers{c} }
+
+type mappedUsers struct{ core *core.Client }
+
+func (m mappedUsers) ResolveUser(ctx context.Context, s *OldSession) (*User, error) {
+	mapping, err := m.core.UserIDMapping(ctx, s.Subject, core.ExternalID)
+	switch {
+	case errors.Is(err, core.ErrUnknownMapping):
+		return nil, fmt.Errorf("%w: the subject is no external user ID of this core; import the user first", ErrUnknownUser)
+	case err != nil:
+		return nil, coreError(err)
+	}
+	return &User{ID: mapping.ExternalID, TenantID: s.TenantID}, nil
 }
 
 // Revoker ends a legacy session at its provider. A session that is over already is success, not an error. What else it
@@ -229,11 +233,11 @@ func New(cfg Config) (*Migrator, error) {
 		missing bool
 		hint    string
 	}{
-		{"Verifier", cfg.Verifier == nil, "NewJWKSVerifier, say"},
-		{"Sessions", cfg.Sessions == nil, "NewSessions, say"},
-		{"Users", cfg.Users == nil, "SubjectIsUserID or MappedUsers, say"},
-		{"Exchanges", cfg.Exchanges == nil, "NewMemoryExchanges for one process, say"},
-		{"Revoker", cfg.Revoker == nil, "LeaveToExpire states that legacy sessions stay"},
+		{"Verifier", noVerifier(cfg.Verifier), "NewJWKSVerifier, say"},
+		{"Sessions", isNil(cfg.Sessions), "NewSessions, say"},
+		{"Users", isNil(cfg.Users) || cfg.Users == UserResolver(mappedUsers{}), "SubjectIsUserID or MappedUsers, say"},
+		{"Exchanges", isNil(cfg.Exchanges), "NewMemoryExchanges for one process, say"},
+		{"Revoker", isNil(cfg.Revoker), "LeaveToExpire states that legacy sessions stay"},
 	} {
 		if required.missing {
 			return nil, fmt.Errorf("stmigrate: Config.%s is required (%s)", required.field, required.hint)
@@ -264,11 +268,42 @@ func New(cfg Config) (*Migrator, error) {
 	default:
 		return nil, fmt.Errorf("stmigrate: Config.RevokePolicy %d is unknown", cfg.RevokePolicy)
 	}
-	if issuers := issuersOf(cfg.Verifier); cfg.Users == UserResolver(SubjectIsUserID) && len(issuers) > 1 {
-		return nil, fmt.Errorf("stmigrate: Config.Users is SubjectIsUserID and Config.Verifier knows %d issuers: "+
+	_, mapped := cfg.Users.(mappedUsers)
+	if issuers := issuersOf(cfg.Verifier); len(issuers) > 1 && (mapped || cfg.Users == UserResolver(SubjectIsUserID)) {
+		return nil, fmt.Errorf("stmigrate: Config.Users goes by the subject alone and Config.Verifier knows %d issuers: "+
 			"the same subject of two issuers would be one user; resolve by issuer and subject instead", len(issuers))
 	}
 	return m, nil
+}
+
+// isNil sees a nil that an interface hides, too.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	r := reflect.ValueOf(v)
+	switch r.Kind() {
+	case reflect.Pointer, reflect.Func, reflect.Map, reflect.Slice, reflect.Interface, reflect.Chan:
+		return r.IsNil()
+	}
+	return false
+}
+
+// noVerifier tells whether v, or one of those that it tries, is nil.
+func noVerifier(v OldSessionVerifier) bool {
+	if several, ok := v.(firstOf); ok {
+		return len(several) == 0 || slices.ContainsFunc(several, noVerifier)
+	}
+	return isNil(v)
+}
+
+// onlyJWTs tells whether v knows a token by what stands in it, so that what is not its own never was.
+func onlyJWTs(v OldSessionVerifier) bool {
+	if several, ok := v.(firstOf); ok {
+		return !slices.ContainsFunc(several, func(w OldSessionVerifier) bool { return !onlyJWTs(w) })
+	}
+	_, ok := v.(*JWTVerifier)
+	return ok
 }
 
 func (m *Migrator) configureTimes() error {
@@ -279,8 +314,8 @@ func (m *Migrator) configureTimes() error {
 	if cfg.Grace == 0 {
 		cfg.Grace = 2 * time.Minute
 	}
-	if cfg.Lease < 0 || cfg.Grace < 0 {
-		return fmt.Errorf("stmigrate: Config.Lease is %v and Config.Grace %v; neither may be negative", cfg.Lease, cfg.Grace)
+	if cfg.Lease < 0 || cfg.Lease > time.Hour || cfg.Grace < 0 {
+		return fmt.Errorf("stmigrate: Config.Lease is %v and Config.Grace %v; at most 1h, and neither negative", cfg.Lease, cfg.Grace)
 	}
 	m.budget = newBudget(cfg.Lease)
 	if memory, ok := cfg.Exchanges.(*MemoryExchanges); ok && cfg.Now != nil {
@@ -319,10 +354,11 @@ func (m *Migrator) configureSecrets() error {
 
 func (m *Migrator) configureExtract() error {
 	for _, origin := range m.cfg.Origins {
-		if u, err := url.Parse(origin); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
-			return fmt.Errorf("stmigrate: Config.Origins: %q is not an origin like https://app.example.com", origin)
+		u, err := parseOrigin(origin)
+		if err != nil {
+			return fmt.Errorf("stmigrate: Config.Origins: %w", err)
 		}
-		if err := m.crossOrigin.AddTrustedOrigin(strings.TrimSuffix(origin, "/")); err != nil {
+		if err := m.crossOrigin.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
 			return fmt.Errorf("stmigrate: Config.Origins: %w", err)
 		}
 	}
@@ -336,9 +372,16 @@ func (m *Migrator) configureExtract() error {
 	if len(m.extractors) == 0 {
 		return errors.New("stmigrate: Config.Extract is empty: no legacy session would ever be found; leave it nil for the default")
 	}
+	bodies := 0
 	for i, e := range m.extractors {
-		if e.find == nil {
-			return fmt.Errorf("stmigrate: Config.Extract[%d] is empty; use FromBearer, FromJSON, FromCookie or FromRequest", i)
+		if e.find == nil || e.unnamed {
+			return fmt.Errorf("stmigrate: Config.Extract[%d] is empty or names nothing; use FromBearer, FromJSON, FromCookie or FromRequest", i)
+		}
+		if e.body {
+			bodies++
+		}
+		if bodies > 1 {
+			return fmt.Errorf("stmigrate: Config.Extract[%d]: a body can be read once, for one FromJSON", i)
 		}
 		if e.origins && len(m.cfg.Origins) == 0 {
 			return fmt.Errorf("stmigrate: Config.Origins is required where a token may stand in the %s: any website could send it", e.name)

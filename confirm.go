@@ -30,7 +30,8 @@ type DecodeVerifier struct {
 // keys. confirm is required: [ConfirmWithUserInfo] asks the provider, [InsecureTrustToken] nobody.
 func NewInsecureDecodeVerifier(cfg JWTConfig, confirm ConfirmFunc) (*DecodeVerifier, error) {
 	if confirm == nil {
-		return nil, errors.New("stmigrate: NewInsecureDecodeVerifier: confirm is required: who vouches for a token that nobody verified? (ConfirmWithUserInfo)")
+		return nil, errors.New("stmigrate: NewInsecureDecodeVerifier: confirm is required: " +
+			"who vouches for a token that nobody verified? (ConfirmWithUserInfo)")
 	}
 	rules, err := newJWTRules(cfg)
 	if err != nil {
@@ -144,7 +145,7 @@ func (c *userInfo) ask(ctx context.Context, token, subject string) error {
 	if err != nil {
 		return unavailable("userinfo: %w", err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	switch res.StatusCode {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:

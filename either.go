@@ -55,15 +55,21 @@ const legacyHeader = "St-Migrate"
 // requests with a legacy session, by the Migrator's own verifier. next sees one [IdentityFrom] either way. The answer to a
 // legacy session says St-Migrate: 1.
 //
-// A request with a SuperTokens access token goes to require, whatever else it carries. Else a legacy token, in any of
-// Config.Extract but a body, is verified (a good one is remembered for at most 60 s), checked against NotBefore, and
-// refused once its session was exchanged longer than Grace ago. It is taken out of the request before next sees it, but for
-// what [FromRequest] found. A token that the verifier answers [ErrNotMine] for goes to require as it is.
+// A request with a SuperTokens access token goes to require, whatever else it carries; legacy tokens are taken out of it.
+// Else a legacy token, in any of Config.Extract but a body, is verified (a good one is remembered for at most 60 s), checked
+// against NotBefore, and refused once its session was exchanged and there is no answer left to replay, which is after Grace.
+// It is taken out of the request before next sees it, but for what [FromRequest] found. A token that the verifier answers
+// [ErrNotMine] for goes to require as it is. What Config.Users returns must depend on the legacy session alone. Identity.Legacy
+// is shared by the requests that show the same token, and must not be changed.
 func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next http.Handler) http.Handler {
 	superTokens := require(next)
-	seen := &identityCache{now: m.cfg.Now}
+	seen := &identityCache{now: m.cfg.Now, end: m.cfg.Until}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, places, err := m.legacyToken(r)
+		if hasAccessToken(r) {
+			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r))
+			return
+		}
+		token, err := m.legacyToken(r)
 		if err != nil {
 			m.renderError(w, r, &Error{"extract", err})
 			return
@@ -72,11 +78,9 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 			superTokens.ServeHTTP(w, r)
 			return
 		}
-		if hasAccessToken(r) {
-			superTokens.ServeHTTP(w, without(r.Context(), r, places))
-			return
-		}
-		id, err := m.identify(r.Context(), token, seen)
+		ctx, cancel := context.WithTimeout(r.Context(), m.budget.wait)
+		id, err := m.identify(ctx, token, seen)
+		cancel()
 		switch {
 		case errors.Is(err, ErrNotMine):
 			superTokens.ServeHTTP(w, r)
@@ -86,7 +90,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 			return
 		}
 		w.Header().Set(legacyHeader, "1")
-		next.ServeHTTP(w, without(context.WithValue(r.Context(), identityKey{}, id), r, places))
+		next.ServeHTTP(w, m.withoutLegacy(context.WithValue(r.Context(), identityKey{}, id), r))
 	})
 }
 
@@ -98,29 +102,34 @@ func (m *Migrator) renderError(w http.ResponseWriter, r *http.Request, err error
 	RenderError(w, r, err)
 }
 
-// legacyToken finds the legacy token of an API's request, and where it stood. A body is the API's and is not read.
-func (m *Migrator) legacyToken(r *http.Request) (token string, places []Extractor, err error) {
-	for _, e := range m.extractors {
-		if e.body {
-			continue
+// legacyToken finds the legacy token of an API's request as extract does. A body is the API's and is not read.
+func (m *Migrator) legacyToken(r *http.Request) (token string, err error) {
+	foreign := false
+	for _, guarded := range []bool{false, true} {
+		for _, e := range m.extractors {
+			if e.body || e.guarded != guarded {
+				continue
+			}
+			found, err := e.find(r)
+			switch {
+			case guarded && !m.trusted(r):
+				foreign = foreign || err != nil || found != ""
+			case err != nil:
+				return "", classed(err, e.name)
+			case found == "":
+			case len(found) > maxToken:
+				return "", fmt.Errorf("%w: a token of %d bytes in %s, at most %d expected", ErrBadRequest, len(found), e.name, maxToken)
+			case token != "" && token != found:
+				return "", fmt.Errorf("%w: %s holds another token than an earlier place", ErrBadRequest, e.name)
+			default:
+				token = found
+			}
 		}
-		found, err := e.find(r)
-		switch {
-		case err != nil:
-			return "", nil, classed(err, e.name)
-		case found == "":
-			continue
-		case len(found) > maxToken:
-			return "", nil, fmt.Errorf("%w: a token of %d bytes in %s, at most %d expected", ErrBadRequest, len(found), e.name, maxToken)
-		case token != "" && token != found:
-			return "", nil, fmt.Errorf("%w: %s holds another token than an earlier place", ErrBadRequest, e.name)
-		}
-		if e.guarded && m.crossOrigin.Check(r) != nil {
-			return "", nil, fmt.Errorf("%w: %q is not in Config.Origins", ErrForbiddenOrigin, clip(r.Header.Get("Origin"), 200))
-		}
-		token, places = found, append(places, e)
 	}
-	return token, places, nil
+	if token == "" && foreign {
+		return "", foreignOrigin(r)
+	}
+	return token, nil
 }
 
 func hasAccessToken(r *http.Request) bool {
@@ -132,15 +141,15 @@ func hasAccessToken(r *http.Request) bool {
 	return fdi.IsAccessToken(fdi.BearerToken(r))
 }
 
-// without returns r with another context and without the legacy token.
-func without(ctx context.Context, r *http.Request, places []Extractor) *http.Request {
+// withoutLegacy returns r with another context and with nothing where a legacy token may stand. A SuperTokens token stays.
+func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request) *http.Request {
 	r = r.WithContext(ctx)
 	r.Header = maps.Clone(r.Header)
-	for _, e := range places {
+	for _, e := range m.extractors {
 		switch {
 		case e.cookie != "":
 			dropCookie(r, e.cookie)
-		case e.name == authorization:
+		case e.name == authorization && !fdi.IsAccessToken(fdi.BearerToken(r)):
 			delete(r.Header, authorization)
 		}
 	}
@@ -148,6 +157,9 @@ func without(ctx context.Context, r *http.Request, places []Extractor) *http.Req
 }
 
 func dropCookie(r *http.Request, name string) {
+	if r.Header["Cookie"] == nil {
+		return
+	}
 	var kept []string
 	for _, line := range r.Header["Cookie"] {
 		for part := range strings.SplitSeq(line, ";") {
@@ -176,7 +188,7 @@ func (m *Migrator) identify(ctx context.Context, token string, seen *identityCac
 	if err := x.resolve(ctx); err != nil {
 		return nil, &Error{"resolve", err}
 	}
-	if err := x.notBefore(ctx); err != nil {
+	if err := x.notBefore(ctx, x.result.Legacy); err != nil {
 		return nil, &Error{"resolve", err}
 	}
 	if err := x.notExchanged(ctx); err != nil {
@@ -223,6 +235,7 @@ const (
 // younger one is full or old.
 type identityCache struct {
 	now func() time.Time
+	end time.Time // nothing is remembered past it, if it is set
 
 	mu           sync.Mutex
 	young, older map[[32]byte]cachedIdentity
@@ -251,8 +264,10 @@ func (c *identityCache) get(key [32]byte) *Identity {
 func (c *identityCache) put(key [32]byte, id *Identity) {
 	now := c.now()
 	until := now.Add(identityTTL)
-	if exp := id.Legacy.ExpiresAt; !exp.IsZero() && exp.Before(until) {
-		until = exp
+	for _, end := range []time.Time{id.Legacy.ExpiresAt, c.end} {
+		if !end.IsZero() && end.Before(until) {
+			until = end
+		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

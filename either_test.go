@@ -19,7 +19,7 @@ func either(r *rig) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			s, ok, _ := r.sessions.CurrentSession(req.Context(), req)
 			if !ok {
-				http.Error(w, "required: "+req.Header.Get("Authorization"), 401)
+				http.Error(w, "required: "+req.Header.Get("Authorization"), http.StatusUnauthorized)
 				return
 			}
 			next.ServeHTTP(w, req.WithContext(stmigrate.WithIdentity(req.Context(), stmigrate.Identity{UserID: s.UserID, TenantID: s.TenantID})))
@@ -79,6 +79,36 @@ func TestRequireEither(t *testing.T) {
 		calls := r.verifier.Calls()
 		ask(api, "GET", "Cookie", cookie, "Authorization", "Bearer tok")
 		assert.Equal(t, calls, r.verifier.Calls())
+	})
+	t.Run("junk beside a SuperTokens session is no matter", func(t *testing.T) {
+		t.Parallel()
+		r, api := newEither(t)
+		access := accessToken(t, r.post("tok", "st-auth-mode", "cookie"))
+		for name, header := range map[string][]string{
+			"two legacy cookies":   {"Cookie", "legacy=a; legacy=b; sAccessToken=" + access},
+			"cookie and bearer":    {"Cookie", "legacy=a; sAccessToken=" + access, "Authorization", "Bearer b"},
+			"malformed bearer":     {"Cookie", "sAccessToken=" + access, "Authorization", "Bearer a b"},
+			"from an unnamed page": {"Cookie", "legacy=a", "Authorization", "Bearer " + access, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"},
+		} {
+			w := ask(api, "POST", header...)
+			assert.Equal(t, 200, w.Code, "%s: %s", name, w.Body)
+			assert.NotContains(t, w.Body.String(), "legacy=a", name)
+			assert.Empty(t, w.Header().Get("St-Migrate"), name)
+		}
+	})
+	t.Run("a bearer is enough, whatever cookies a foreign page brings along", func(t *testing.T) {
+		t.Parallel()
+		_, api := newEither(t)
+		for _, cookie := range []string{"legacy=tok", "legacy=other", "legacy=a; legacy=b"} {
+			legacy(t, ask(api, "POST", "Authorization", "Bearer tok", "Cookie", cookie, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"), "")
+		}
+	})
+	t.Run("a WebSocket of a foreign page has no cookies", func(t *testing.T) {
+		t.Parallel()
+		_, api := newEither(t)
+		socket := []string{"Cookie", "legacy=tok", "Upgrade", "websocket", "Connection", "Upgrade"}
+		expect(t, ask(api, "GET", append(socket, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site")...), 403, "FORBIDDEN_ORIGIN")
+		legacy(t, ask(api, "GET", append(socket, "Origin", website, "Sec-Fetch-Site", "cross-site")...), "")
 	})
 	t.Run("refusals", func(t *testing.T) {
 		t.Parallel()

@@ -78,16 +78,17 @@ type errorClass struct {
 	code   string
 }
 
-// errorClasses is the one table of what a client is told. Order matters: the first class that matches wins.
+// errorClasses is the one table of what a client is told. Order matters: the first class that matches wins. What may pass
+// by itself comes first, since its causes can be of any class.
 var errorClasses = []errorClass{
+	{ErrRevokeFailed, http.StatusBadGateway, "LEGACY_REVOCATION_FAILED"},
+	{ErrUnavailable, http.StatusServiceUnavailable, "UNAVAILABLE"},
 	{ErrNoToken, http.StatusUnauthorized, "NO_LEGACY_SESSION"},
 	{ErrBadRequest, http.StatusBadRequest, "BAD_REQUEST"},
 	{ErrForbiddenOrigin, http.StatusForbidden, "FORBIDDEN_ORIGIN"},
 	{ErrUnknownUser, http.StatusForbidden, "UNKNOWN_USER"},
 	{ErrAlreadyMigrated, http.StatusConflict, "ALREADY_MIGRATED"},
 	{ErrOtherSession, http.StatusConflict, "OTHER_SESSION"},
-	{ErrRevokeFailed, http.StatusBadGateway, "LEGACY_REVOCATION_FAILED"},
-	{ErrUnavailable, http.StatusServiceUnavailable, "UNAVAILABLE"},
 	{ErrInvalidSession, http.StatusUnauthorized, "INVALID_LEGACY_SESSION"},
 	{ErrExpiredSession, http.StatusUnauthorized, "INVALID_LEGACY_SESSION"},
 	{ErrNotMine, http.StatusUnauthorized, "INVALID_LEGACY_SESSION"},

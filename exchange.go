@@ -141,7 +141,28 @@ type answer struct {
 	Header   http.Header `json:"h"`
 	State    []byte      `json:"s,omitempty"`
 	// IdempotencyKey is the MAC of the first request's key, nil where it had none.
-	IdempotencyKey []byte `json:"i,omitempty"`
+	IdempotencyKey []byte     `json:"i,omitempty"`
+	Legacy         oldSession `json:"l"`
+}
+
+// oldSession is what NotBefore may want to know of a legacy session when only its exchange is left.
+type oldSession struct {
+	Issuer    string    `json:"i"`
+	Subject   string    `json:"s"`
+	TenantID  string    `json:"t,omitempty"`
+	SessionID string    `json:"n,omitempty"`
+	AuthTime  time.Time `json:"a,omitzero"`
+	IssuedAt  time.Time `json:"b,omitzero"`
+}
+
+func remember(s *OldSession) oldSession {
+	return oldSession{s.Issuer, s.Subject, s.TenantID, s.SessionID, s.AuthTime, s.IssuedAt}
+}
+
+func (s oldSession) session() *OldSession {
+	return &OldSession{
+		Issuer: s.Issuer, Subject: s.Subject, TenantID: s.TenantID, SessionID: s.SessionID, AuthTime: s.AuthTime, IssuedAt: s.IssuedAt,
+	}
 }
 
 // vault seals answers and names tokens, under keys that are derived from the configured secrets. The first secret seals

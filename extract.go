@@ -2,8 +2,6 @@ package stmigrate
 
 import (
 	"crypto/subtle"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -31,6 +29,7 @@ type Extractor struct {
 	guarded bool
 	// origins: New asks for Config.Origins where this extractor is used.
 	origins bool
+	unnamed bool
 	body    bool
 	cookie  string
 	find    func(r *http.Request) (string, error)
@@ -47,14 +46,14 @@ func FromBearer() Extractor {
 // FromJSON finds the token in the named string member of a JSON body of at most 64 KiB (Content-Type: application/json).
 // It needs Config.Origins.
 func FromJSON(member string) Extractor {
-	return Extractor{name: "body member " + member, guarded: true, origins: true, body: true, find: func(r *http.Request) (string, error) {
+	return Extractor{name: "body member " + member, guarded: true, origins: true, body: true, unnamed: member == "", find: func(r *http.Request) (string, error) {
 		return fromJSON(r, member)
 	}}
 }
 
 // FromCookie finds the token in the cookie of this name, as it stands there. It needs Config.Origins.
 func FromCookie(name string) Extractor {
-	return Extractor{name: "cookie " + name, guarded: true, origins: true, cookie: name, find: func(r *http.Request) (string, error) {
+	return Extractor{name: "cookie " + name, guarded: true, origins: true, cookie: name, unnamed: name == "" || strings.ContainsAny(name, " \t=;,\""), find: func(r *http.Request) (string, error) {
 		cookies := r.CookiesNamed(name)
 		if len(cookies) > 1 {
 			return "", fmt.Errorf("%w: the cookie %s was sent %d times", ErrBadRequest, name, len(cookies))
@@ -69,7 +68,7 @@ func FromCookie(name string) Extractor {
 // FromRequest finds the token with a function of yours, which returns "" where there is none. An error that is of no class
 // is an [ErrBadRequest]. Since nobody can tell what find reads, the request is guarded like one with a cookie.
 func FromRequest(find func(r *http.Request) (string, error)) Extractor {
-	return Extractor{name: "request", guarded: true, find: find}
+	return Extractor{name: "request", guarded: true, unnamed: find == nil, find: find}
 }
 
 func bearer(r *http.Request) (string, error) {
@@ -127,7 +126,8 @@ func fromJSON(r *http.Request, member string) (string, error) {
 	if len(body) == 0 {
 		return "", nil
 	}
-	object, err := decodeObject(body)
+	// Strictly: two readers of the same bytes must not see two different tokens.
+	object, err := jsonObject(string(body))
 	if err != nil {
 		return "", fmt.Errorf("%w: the body is not one JSON object: %v", ErrBadRequest, err)
 	}
@@ -162,14 +162,13 @@ func (m *Migrator) extract(r *http.Request) (extraction, error) {
 	if x.idempotencyKey, err = m.idempotencyKey(r); err != nil {
 		return x, err
 	}
-	originErr := m.crossOrigin.Check(r)
-	foreign := false
+	trusted, foreign := m.trusted(r), false
 	for _, guarded := range []bool{false, true} {
 		for _, e := range m.extractors {
 			if e.guarded != guarded {
 				continue
 			}
-			if guarded && originErr != nil {
+			if guarded && !trusted {
 				foreign = true
 				continue
 			}
@@ -192,9 +191,22 @@ func (m *Migrator) extract(r *http.Request) (extraction, error) {
 	case x.token != "":
 		return x, nil
 	case foreign:
-		return x, fmt.Errorf("%w: %q is not in Config.Origins", ErrForbiddenOrigin, clip(r.Header.Get("Origin"), 200))
+		return x, foreignOrigin(r)
 	}
 	return x, ErrNoToken
+}
+
+// trusted tells whether a request may use what browsers send along on their own. A WebSocket begins with a GET, and is no
+// harmless one.
+func (m *Migrator) trusted(r *http.Request) bool {
+	if r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect {
+		r = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
+	}
+	return m.crossOrigin.Check(r) == nil
+}
+
+func foreignOrigin(r *http.Request) error {
+	return fmt.Errorf("%w: %q is not in Config.Origins", ErrForbiddenOrigin, clip(r.Header.Get("Origin"), 200))
 }
 
 // classed makes an extractor's error an ErrBadRequest, unless it is of a class.
@@ -221,39 +233,6 @@ func (m *Migrator) idempotencyKey(r *http.Request) (string, error) {
 		return "", fmt.Errorf("%w: an Idempotency-Key has 1 to %d printable ASCII characters", ErrBadRequest, maxIdempotencyKey)
 	}
 	return key, nil
-}
-
-// decodeObject decodes one JSON object and refuses anything before, after or beside it, and a member that stands twice:
-// two readers of the same bytes must not see two different tokens.
-func decodeObject(data []byte) (map[string]any, error) {
-	d := json.NewDecoder(strings.NewReader(string(data)))
-	d.UseNumber()
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, errors.New("no object")
-	}
-	object := make(map[string]any)
-	for d.More() {
-		t, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := t.(string)
-		if _, twice := object[name]; twice {
-			return nil, fmt.Errorf("%q stands twice", clip(name, 50))
-		}
-		var v any
-		if err := d.Decode(&v); err != nil {
-			return nil, err
-		}
-		object[name] = v
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, errors.New("something follows the object")
-	}
-	return object, nil
 }
 
 func clip(s string, n int) string {

@@ -26,6 +26,8 @@ const (
 	jwksRedirects = 3
 )
 
+var errJWKSPatience = fmt.Errorf("they did not come within %v", jwksPatience)
+
 // JWKSConfig says where the provider publishes its keys. URL is required.
 type JWKSConfig struct {
 	// URL of a JWK Set (RFC 7517 §5), or of any other document that [ParseKeys] reads. It must be https, unless its host is
@@ -52,11 +54,12 @@ func (c JWKSConfig) validate() error {
 // NewJWKSVerifier verifies JWTs by keys that the provider publishes. Nothing is fetched until the first token or
 // [JWTVerifier.Warm], so the provider may be down when the process starts; no goroutine outlives a fetch.
 //
-// Keys are fetched when a token names one that is not there (kid), at most once a second whatever is thrown at the verifier, and
-// again in the background once they are 15 minutes old, so that a key that the provider withdraws is out by then. A token of a key
-// that was just published waits for the next fetch, 3 s at the most and no more than 512 callers at a time; who cannot wait
-// gets [ErrUnavailable]. A bad signature never makes a fetch. While the provider is down, or answers without usable keys, the
-// last good keys serve up to MaxStale; afterwards, and without keys, the error is ErrUnavailable, never [ErrInvalidSession].
+// Keys are fetched when a token names one that is not there (kid), at most once a second whatever is thrown at the verifier. They
+// are fetched again with the first token after 15 minutes, in the background, and after 30 minutes before that token is accepted,
+// so that a key that the provider withdraws is out by then. A token of a key that was just published waits for the next fetch,
+// 3 s at the most and no more than 512 callers at a time; who cannot wait gets [ErrUnavailable]. A bad signature is no reason
+// to fetch. While the provider is down, or answers without usable keys, the last good keys serve up to MaxStale;
+// afterwards, and without keys, the error is ErrUnavailable, never [ErrInvalidSession].
 //
 // One fetch takes 5 s and 512 KiB at the most. Keys are left out as [ParseKeys] does, and private or symmetric ones too. A token
 // without kid is accepted only if exactly one of the keys fits its algorithm.
@@ -69,7 +72,8 @@ func NewJWKSVerifier(keys JWKSConfig, cfg JWTConfig) (*JWTVerifier, error) {
 		return nil, fmt.Errorf("stmigrate: %w", err)
 	}
 	if rules.symmetric {
-		return nil, errors.New("stmigrate: JWTConfig.Algorithms has an HMAC algorithm: a secret is not published; use NewStaticKeyVerifier with HMACKey")
+		return nil, errors.New("stmigrate: JWTConfig.Algorithms has an HMAC algorithm, and secrets are not published: " +
+			"use NewStaticKeyVerifier with HMACKey")
 	}
 	remote := newRemoteKeys(jwksFetcher(keys.URL, keys.HTTPClient), keys.MaxStale, rules.Now)
 	return &JWTVerifier{rules: rules, keys: remote, warm: remote.warm}, nil
@@ -141,7 +145,7 @@ func jwksFetcher(u string, client *http.Client) func(context.Context) ([]byte, e
 		if err != nil {
 			return nil, err
 		}
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }()
 		if res.StatusCode != http.StatusOK {
 			return nil, fmt.Errorf("status %d, 200 wanted", res.StatusCode)
 		}
@@ -188,6 +192,7 @@ type remoteSet struct {
 // keyFlight is one fetch, from the moment it is planned.
 type keyFlight struct {
 	begun bool // guarded by remoteKeys.mu
+	again bool // the last one failed
 	done  chan struct{}
 	err   error // valid after done
 }
@@ -248,36 +253,60 @@ func (k *remoteKeys) current() *remoteSet {
 
 // await returns the keys at hand if they are enough; else those of a fetch that began after the call, enough or not.
 func (k *remoteKeys) await(ctx context.Context, enough func(*keySet) bool) (*keySet, error) {
-	if set := k.current(); set != nil && enough(set.keySet) {
-		if k.now().Sub(set.fetched) > k.refresh {
-			_, _, _ = k.join(ctx)
-		}
-		return set.keySet, nil
+	set := k.current()
+	if set != nil && enough(set.keySet) {
+		return k.renewed(ctx, set), nil
 	}
-	if k.waiters.Add(1) > jwksWaiters {
-		k.waiters.Add(-1)
-		return nil, unavailable("%d callers wait for keys already", jwksWaiters)
-	}
-	defer k.waiters.Add(-1)
-	ctx, cancel := context.WithTimeoutCause(ctx, jwksPatience, fmt.Errorf("the keys did not come within %v", jwksPatience))
+	ctx, cancel := context.WithTimeoutCause(ctx, jwksPatience, errJWKSPatience)
 	defer cancel()
 	for {
 		flight, ahead, err := k.join(ctx)
+		if err == nil {
+			err = k.wait(ctx, flight)
+		}
 		if err != nil {
 			return nil, err
-		}
-		select {
-		case <-flight.done:
-		case <-ctx.Done():
-			return nil, unavailable("waiting for keys: %w", context.Cause(ctx))
-		}
-		if flight.err != nil {
-			return nil, unavailable("keys: %w", flight.err)
 		}
 		if set := k.current(); set != nil && (ahead || enough(set.keySet)) {
 			return set.keySet, nil
 		}
 	}
+}
+
+// renewed returns set while it is young, and has it fetched again in the background when it is not. If nobody asked for so long
+// that a key may have been withdrawn, it waits for that fetch, unless the provider is known to be down.
+func (k *remoteKeys) renewed(ctx context.Context, set *remoteSet) *keySet {
+	age := k.now().Sub(set.fetched)
+	if age <= k.refresh {
+		return set.keySet
+	}
+	flight, _, err := k.join(ctx)
+	if err != nil || flight.again || age <= 2*k.refresh {
+		return set.keySet
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, jwksPatience, errJWKSPatience)
+	defer cancel()
+	if err := k.wait(ctx, flight); err != nil {
+		return set.keySet
+	}
+	return k.last.Load().keySet
+}
+
+// wait waits for a fetch, unless too many callers do already.
+func (k *remoteKeys) wait(ctx context.Context, flight *keyFlight) error {
+	defer k.waiters.Add(-1)
+	if k.waiters.Add(1) > jwksWaiters {
+		return unavailable("%d callers wait for keys already", jwksWaiters)
+	}
+	select {
+	case <-flight.done:
+	case <-ctx.Done():
+		return unavailable("waiting for keys: %w", context.Cause(ctx))
+	}
+	if flight.err != nil {
+		return unavailable("keys: %w", flight.err)
+	}
+	return nil
 }
 
 // join returns the fetch that is planned or on its way, and plans one if there is none. It tells whether the fetch is still
@@ -295,7 +324,7 @@ func (k *remoteKeys) join(ctx context.Context) (flight *keyFlight, ahead bool, e
 		}
 		delay = jwksPause // the clock was set back
 	}
-	k.flight = &keyFlight{done: make(chan struct{})}
+	k.flight = &keyFlight{again: k.failures > 0, done: make(chan struct{})}
 	go k.fly(context.WithoutCancel(ctx), k.flight, delay)
 	return k.flight, true, nil
 }

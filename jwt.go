@@ -98,10 +98,25 @@ func jwtIsFolded(s string) bool {
 	return true
 }
 
-// jwtCheckNames refuses members whose names differ in letter case alone from one of names.
+// jwtCheckNames, unless names is nil, refuses members whose names differ in letter case alone from each other, or from one of names.
 func jwtCheckNames(object map[string]any, names map[string]string) error {
+	if names == nil {
+		return nil
+	}
+	var seen map[string]bool
 	for name := range object {
-		if right, ok := names[jwtFold(name)]; ok && right != name {
+		folded := name
+		if !jwtIsFolded(name) {
+			folded = jwtFold(name)
+			if _, twin := object[folded]; twin && folded != name || seen[folded] {
+				return fmt.Errorf("%w: two names in the token differ in letter case alone", ErrInvalidSession)
+			}
+			if seen == nil {
+				seen = make(map[string]bool)
+			}
+			seen[folded] = true
+		}
+		if right, ok := names[folded]; ok && right != name {
 			return fmt.Errorf("%w: the token spells %q in another letter case", ErrInvalidSession, right)
 		}
 	}
@@ -226,10 +241,10 @@ type compactHeader struct {
 }
 
 // verifyCompact verifies a signed JWT by keys, with one of algorithms, and returns its header and claims (numbers are
-// json.Number). It checks none of the claims. Its errors are of the classes ErrNotMine (no JWT), ErrInvalidSession and
+// json.Number). It checks none of the claims, nor how they are spelled: it is for tokens of which this side wrote them. Its errors are of the classes ErrNotMine (no JWT), ErrInvalidSession and
 // ErrUnavailable.
 func verifyCompact(ctx context.Context, token string, algorithms []string, keys keySource) (compactHeader, map[string]any, error) {
-	t, err := jwtParse(token, jwtDefaultNames)
+	t, err := jwtParse(token, nil)
 	if err == nil {
 		err = t.checkHeader(algorithms)
 	}

@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -52,8 +53,8 @@ func (k Key) String() string {
 	return fmt.Sprintf("Key{ID: %q, %s, Algorithm: %q, TrustedUntil: %v}", k.ID, k.kind(), k.Algorithm, k.TrustedUntil)
 }
 
-// GoString is String.
-func (k Key) GoString() string { return k.String() }
+// Format is String, whatever the verb.
+func (k Key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // LogValue is String.
 func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }

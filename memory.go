@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 )
@@ -90,7 +91,7 @@ func (m *MemoryExchanges) Claim(ctx context.Context, c Claim) (Claimed, error) {
 		e.suspect, e.before = true, e.user
 	}
 	e.shown, e.fence, e.user = c.Shown, c.Fence, c.User
-	e.leaseEnd, e.keepEnd = now+c.Lease, now+c.KeepFor
+	e.leaseEnd, e.keepEnd = after(now, c.Lease), after(now, c.KeepFor)
 	m.schedule(e)
 	return Claimed{State: ClaimHeld, Suspect: e.suspect, User: e.before}, nil
 }
@@ -112,7 +113,7 @@ func (m *MemoryExchanges) Finish(ctx context.Context, key ExchangeKey, fence Fen
 	}
 	e.done, e.suspect, e.before = true, false, ""
 	e.handle, e.sealed = f.Handle, append([]byte(nil), f.Sealed...)
-	e.sealEnd, e.keepEnd = now+f.SealedFor, now+f.KeepFor
+	e.sealEnd, e.keepEnd = after(now, f.SealedFor), after(now, f.KeepFor)
 	m.shown[e.shown] = e
 	m.schedule(e)
 	return nil
@@ -187,6 +188,14 @@ func (m *MemoryExchanges) clean() time.Duration {
 		heap.Fix(&m.due, 0)
 	}
 	return now
+}
+
+// after is now plus d, and the end of time where that is too much.
+func after(now, d time.Duration) time.Duration {
+	if end := now + d; d < 0 || end >= now {
+		return end
+	}
+	return math.MaxInt64
 }
 
 func (m *MemoryExchanges) schedule(e *memoryEntry) {

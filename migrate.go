@@ -77,7 +77,7 @@ func (m *Migrator) observe(ctx context.Context, x *exchange, name, outcome strin
 	}
 	e := x.event(name, outcome, took, err)
 	if m.cfg.Observe != nil {
-		m.cfg.Observe(ctx, e)
+		m.tell(ctx, e)
 	}
 	if !logged {
 		return
@@ -95,6 +95,16 @@ func (m *Migrator) observe(ctx context.Context, x *exchange, name, outcome strin
 		attrs = append(attrs, slog.String("error", e.Err.Error()))
 	}
 	m.log.LogAttrs(ctx, level, "stmigrate: "+e.Name, attrs...)
+}
+
+// tell keeps a panic of Observe from what it looks at: between a revocation and its record nothing may fail.
+func (m *Migrator) tell(ctx context.Context, e Event) {
+	defer func() {
+		if p := recover(); p != nil {
+			m.log.LogAttrs(ctx, slog.LevelError, "stmigrate: Config.Observe panicked", slog.Any("panic", p))
+		}
+	}()
+	m.cfg.Observe(ctx, e)
 }
 
 // CORSHeaders returns what a cross-origin frontend needs: the request headers that a CORS configuration must allow, and
@@ -121,28 +131,33 @@ type exchange struct {
 	result *Result
 	header http.Header // what the answer carries
 	owed   bool        // the legacy session is to be revoked once the answer stands
+	orphan bool        // a session of ours may have survived its undoing
 }
 
 // run takes the steps. A client with a live SuperTokens session is never told 401, whatever its legacy token is worth: the
 // frontend SDK would refresh and repeat the request until it throws.
 func (x *exchange) run() error {
-	err := x.steps()
+	// Nothing before the claim, and nobody who waits for one, takes longer than this. What was claimed has its own time.
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.m.budget.wait)
+	defer cancel()
+	err := x.steps(ctx)
 	if status, _ := StatusOf(err); status != http.StatusUnauthorized && !errors.Is(err, ErrAlreadyMigrated) {
 		return err
 	}
-	live, liveErr := x.hasSession(x.r.Context())
+	live, liveErr := x.hasSession(ctx)
 	switch {
 	case liveErr != nil:
 		return liveErr
 	case live:
+		// Whose legacy session that was, if anybody's, is not known to be this user.
+		x.result.Legacy = nil
 		x.isCurrent()
 		return nil
 	}
 	return err
 }
 
-func (x *exchange) steps() error {
-	ctx := x.r.Context()
+func (x *exchange) steps(ctx context.Context) error {
 	var err error
 	if x.extraction, err = x.m.extract(x.r); err != nil {
 		return &Error{"extract", err}
@@ -165,7 +180,7 @@ func (x *exchange) steps() error {
 	if err := x.resolve(ctx); err != nil {
 		return &Error{"resolve", err}
 	}
-	if err := x.notBefore(ctx); err != nil {
+	if err := x.notBefore(ctx, s); err != nil {
 		return &Error{"resolve", err}
 	}
 	if x.m.cfg.Mode == Shadow {
@@ -209,7 +224,7 @@ func (x *exchange) verify(ctx context.Context) error {
 // recall looks for an exchange that this very token has been through, for when the token is not good any more because the
 // exchange revoked it, and the client never saw the answer.
 func (x *exchange) recall(ctx context.Context, verifyErr *Error) error {
-	if errors.Is(verifyErr, ErrNotMine) {
+	if errors.Is(verifyErr, ErrNotMine) && onlyJWTs(x.m.cfg.Verifier) {
 		return verifyErr
 	}
 	for _, shown := range x.m.vault.macs("shown", x.token) {
@@ -245,11 +260,10 @@ func (x *exchange) resolve(ctx context.Context) error {
 }
 
 // notBefore refuses a session that began before what NotBefore says.
-func (x *exchange) notBefore(ctx context.Context) error {
+func (x *exchange) notBefore(ctx context.Context, s *OldSession) error {
 	if x.m.cfg.NotBefore == nil {
 		return nil
 	}
-	s := x.result.Legacy
 	limit, err := x.m.cfg.NotBefore(ctx, s)
 	if err != nil || limit.IsZero() {
 		return err
@@ -286,13 +300,12 @@ func (x *exchange) isCurrent() {
 
 // exchange claims the legacy session and does what is left to do. ErrClaimLost means that somebody else took over: again.
 func (x *exchange) exchange(ctx context.Context) error {
-	patience := time.Now().Add(x.m.budget.wait)
-	leave, err := x.m.queue.enter(ctx, patience, x.key)
+	leave, err := x.m.queue.enter(ctx, x.key)
 	if err != nil {
 		return &Error{"claim", err}
 	}
 	defer leave()
-	h, claimed, err := x.claim(ctx, patience)
+	h, claimed, err := x.claim(ctx)
 	if err != nil {
 		return &Error{"claim", err}
 	}
@@ -311,7 +324,7 @@ func (x *exchange) exchange(ctx context.Context) error {
 
 // claim asks until the claim is held or done. The store's calls are not bound to the client: an answer that nobody waits
 // for would leave a claim held for nothing.
-func (x *exchange) claim(ctx context.Context, patience time.Time) (*holder, Claimed, error) {
+func (x *exchange) claim(ctx context.Context) (*holder, Claimed, error) {
 	h := &holder{x: x}
 	_, _ = rand.Read(h.fence[:]) // never fails: crypto/rand aborts the program instead
 	c := Claim{
@@ -327,18 +340,22 @@ func (x *exchange) claim(ctx context.Context, patience time.Time) (*holder, Clai
 		call, cancel := context.WithTimeout(h.ctx, x.m.budget.claim)
 		claimed, err := x.m.cfg.Exchanges.Claim(call, c)
 		cancel()
-		if err == nil && claimed.State != ClaimBusy {
+		switch {
+		case err == nil && claimed.State == ClaimHeld:
 			h.claimed = claimed
-			if claimed.State == ClaimDone {
-				h.cancel()
-			}
+			h.claimed.Suspect = claimed.Suspect || x.orphan
 			return h, claimed, nil
+		case err == nil && claimed.State == ClaimDone:
+			h.cancel()
+			return nil, claimed, nil
+		case err == nil && claimed.State != ClaimBusy:
+			err = fmt.Errorf("the store answered with the unknown state %d", claimed.State)
 		}
 		h.cancel()
 		if err != nil && pause > 100*time.Millisecond {
 			return nil, Claimed{}, storeError(err)
 		}
-		if time.Until(patience) < pause {
+		if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < pause {
 			return nil, Claimed{}, &retryError{unavailable("another request is exchanging this session"), max(claimed.Wait, time.Second)}
 		}
 		select {
@@ -354,17 +371,28 @@ func gaveUp(err error) error {
 	return &retryError{unavailable("gave up waiting for another request that exchanges this session: %w", err), time.Second}
 }
 
-// keepFor is how long the exchange must be remembered: until the verifier takes the legacy session no more, and a day.
+const (
+	// sessionLife is how long tokens of one legacy session may keep coming, where nothing says when it ends.
+	sessionLife = 366 * 24 * time.Hour
+	// maxKeep is more than any migration takes, and less than what a duration holds.
+	maxKeep = 100 * sessionLife
+)
+
+// keepFor is how long the exchange must be remembered: until the verifier takes the legacy session no more, and a day. A
+// token of its own says when that is. A session that others tokens may share, or that slides, does not.
 func (x *exchange) keepFor() time.Duration {
-	s, until := x.result.Legacy, x.m.cfg.Until
-	end := s.ExpiresAt
-	if s.acceptedUntil.After(end) {
-		end = s.acceptedUntil
+	now, s, until := x.m.cfg.Now(), x.result.Legacy, x.m.cfg.Until
+	end := now.Add(sessionLife)
+	if x.kind == "jti" || x.kind == "jws" {
+		end = s.ExpiresAt
+		if s.acceptedUntil.After(end) {
+			end = s.acceptedUntil
+		}
 	}
-	if end.IsZero() || (!until.IsZero() && until.Before(end)) {
+	if !until.IsZero() && (end.IsZero() || until.Before(end) || x.kind == "sid" || x.kind == "token") {
 		end = until
 	}
-	return max(end.Sub(x.m.cfg.Now()), 0) + 24*time.Hour
+	return min(max(end.Sub(now), 0), maxKeep) + 24*time.Hour
 }
 
 // replay gives the answer of a finished exchange again, if it is this client's and its session was not used since for
@@ -388,6 +416,12 @@ func (x *exchange) replay(ctx context.Context, claimed Claimed, vouched func(*op
 		return refuse("the first request asked for the tokens in the other transfer mode (st-auth-mode)")
 	case o.IdempotencyKey != nil && !x.m.vault.match("idempotency", x.idempotencyKey, o.IdempotencyKey):
 		return refuse("the Idempotency-Key is not the first request's")
+	}
+	if x.result.Legacy == nil {
+		// Recalled: what Verify would have said is what it said then. A password reset since still counts.
+		if err := x.notBefore(ctx, o.Legacy.session()); err != nil {
+			return &Error{"resolve", err}
+		}
 	}
 	pristine, err := x.m.cfg.Sessions.Pristine(ctx, &Tokens{Handle: o.Handle, Header: o.Header, State: o.State})
 	if err != nil {
@@ -440,13 +474,14 @@ func (x *exchange) event(name, outcome string, took time.Duration, err error) Ev
 
 // budget holds the deadlines of an exchange's steps. They follow from the lease, and their sum is below it, so that a
 // holder has ended before somebody else may take over.
-type budget struct{ claim, find, mint, revoke, finish, wait time.Duration }
+type budget struct{ claim, find, mint, check, revoke, finish, wait time.Duration }
 
 func newBudget(lease time.Duration) budget {
 	return budget{
 		claim:  lease * 10 / 100,
 		find:   lease * 12 / 100, // twice
 		mint:   lease * 30 / 100,
+		check:  lease * 5 / 100,
 		revoke: lease * 10 / 100,
 		finish: lease * 12 / 100,
 		wait:   lease / 3, // not the holder's
@@ -468,7 +503,7 @@ func (h *holder) run() error {
 		h.release(true)
 		return &Error{"mint", fmt.Errorf("%w: %w", ErrUnavailable, err)}
 	}
-	a := &answer{TenantID: x.user.TenantID, UserID: x.user.ID}
+	a := &answer{TenantID: x.user.TenantID, UserID: x.user.ID, Legacy: remember(x.result.Legacy)}
 	if x.live {
 		a.Handle = x.current.Handle
 	} else if err := h.mint(a); err != nil {
@@ -525,7 +560,10 @@ func (h *holder) guard(handle string) error {
 	if err := h.revokeOrphans(handle); err != nil {
 		return &Error{"mint", fmt.Errorf("%w: %w", ErrUnavailable, err)}
 	}
-	if err := x.notBefore(h.ctx); err != nil {
+	check, cancel := context.WithTimeout(h.ctx, x.m.budget.check)
+	err := x.notBefore(check, x.result.Legacy)
+	cancel()
+	if err != nil {
 		return &Error{"resolve", err}
 	}
 	if x.m.cfg.RevokePolicy != RevokeRequired {
@@ -555,7 +593,12 @@ func (h *holder) finish(a *answer) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.finish)
+	parent, budget := h.ctx, x.m.budget.finish
+	if x.m.cfg.RevokePolicy == RevokeRequired {
+		// The legacy session is over: giving up now would leave the user with none. The fence keeps a late record harmless.
+		parent, budget = context.WithoutCancel(h.ctx), 2*budget
+	}
+	ctx, cancel := context.WithTimeout(parent, budget)
 	defer cancel()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		err := x.m.cfg.Exchanges.Finish(ctx, x.key, h.fence, f)
@@ -569,7 +612,8 @@ func (h *holder) finish(a *answer) error {
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return &retryError{fmt.Errorf("it is unknown whether the exchange was recorded: %w", storeError(err)), x.m.cfg.Lease}
+			// If it was, the next request finds the answer at once, and Grace is running.
+			return &retryError{fmt.Errorf("it is unknown whether the exchange was recorded: %w", storeError(err)), time.Second}
 		}
 	}
 }
@@ -581,7 +625,7 @@ func (h *holder) undo(handle string) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.x.m.budget.revoke)
 		defer cancel()
 		if _, err := h.x.m.cfg.Sessions.RevokeSession(ctx, handle); err != nil {
-			suspect = true
+			suspect, h.x.orphan = true, true
 			h.x.m.log.LogAttrs(ctx, slog.LevelWarn, "stmigrate: a session could not be undone", slog.String("error", err.Error()))
 		}
 	}
@@ -665,8 +709,8 @@ type keyTurn struct {
 
 func newKeyedQueue() *keyedQueue { return &keyedQueue{keys: make(map[ExchangeKey]*keyTurn)} }
 
-// enter waits for the turn, until patience ends. The function that it returns may be called more than once.
-func (q *keyedQueue) enter(ctx context.Context, patience time.Time, key ExchangeKey) (leave func(), err error) {
+// enter waits for the turn. The function that it returns may be called more than once.
+func (q *keyedQueue) enter(ctx context.Context, key ExchangeKey) (leave func(), err error) {
 	q.mu.Lock()
 	k := q.keys[key]
 	if k == nil {
@@ -693,17 +737,9 @@ func (q *keyedQueue) enter(ctx context.Context, patience time.Time, key Exchange
 		q.waiting--
 		q.mu.Unlock()
 	}()
-	mine := sync.OnceFunc(func() { <-k.turn; out() })
 	select {
 	case k.turn <- struct{}{}:
-		return mine, nil
-	default:
-	}
-	ctx, cancel := context.WithDeadline(ctx, patience)
-	defer cancel()
-	select {
-	case k.turn <- struct{}{}:
-		return mine, nil
+		return sync.OnceFunc(func() { <-k.turn; out() }), nil
 	case <-ctx.Done():
 		out()
 		return nil, gaveUp(ctx.Err())

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/core"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -144,6 +145,25 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 		"users":                       {func(c *stmigrate.Config) { c.Users = nil }, "Config.Users is required"},
 		"exchanges":                   {func(c *stmigrate.Config) { c.Exchanges = nil }, "Config.Exchanges is required"},
 		"revoker":                     {func(c *stmigrate.Config) { c.Revoker = nil }, "Config.Revoker is required"},
+		"verifier that is a nil func": {func(c *stmigrate.Config) { c.Verifier = stmigrate.VerifierFunc(nil) }, "Config.Verifier is required"},
+		"verifier that is a nil JWT":  {func(c *stmigrate.Config) { c.Verifier = (*stmigrate.JWTVerifier)(nil) }, "Config.Verifier is required"},
+		"first of none":               {func(c *stmigrate.Config) { c.Verifier = stmigrate.FirstOf() }, "Config.Verifier is required"},
+		"first of nil":                {func(c *stmigrate.Config) { c.Verifier = stmigrate.FirstOf(c.Verifier, nil) }, "Config.Verifier is required"},
+		"sessions that are nil":       {func(c *stmigrate.Config) { c.Sessions = (*stmigrate.Sessions)(nil) }, "Config.Sessions is required"},
+		"users that are a nil func":   {func(c *stmigrate.Config) { c.Users = stmigrate.UserResolverFunc(nil) }, "Config.Users is required"},
+		"mapped users of no core":     {func(c *stmigrate.Config) { c.Users = stmigrate.MappedUsers(nil) }, "Config.Users is required"},
+		"exchanges that are nil":      {func(c *stmigrate.Config) { c.Exchanges = (*stmigrate.MemoryExchanges)(nil) }, "Config.Exchanges is required"},
+		"revoker that is a nil func":  {func(c *stmigrate.Config) { c.Revoker = stmigrate.RevokerFunc(nil) }, "Config.Revoker is required"},
+		"two bodies": {func(c *stmigrate.Config) {
+			c.Origins, c.Extract = []string{website}, []stmigrate.Extractor{stmigrate.FromJSON("a"), stmigrate.FromJSON("b")}
+		}, "a body can be read once"},
+		"cookie without a name": {func(c *stmigrate.Config) {
+			c.Origins, c.Extract = []string{website}, []stmigrate.Extractor{stmigrate.FromCookie("")}
+		}, "names nothing"},
+		"origin with a user":          {func(c *stmigrate.Config) { c.Origins = []string{"https://u:p@a.example"} }, "Config.Origins"},
+		"origin with a star":          {func(c *stmigrate.Config) { c.Origins = []string{"https://*.example.com"} }, "Config.Origins"},
+		"origin with a query":         {func(c *stmigrate.Config) { c.Origins = []string{"https://a.example?"} }, "Config.Origins"},
+		"lease of a day":              {func(c *stmigrate.Config) { c.Lease = 24 * time.Hour }, "Config.Lease"},
 		"shared store, no secret":     {func(c *stmigrate.Config) { c.Exchanges = shared }, "Config.Secrets is required"},
 		"short secret":                {func(c *stmigrate.Config) { c.Secrets = [][]byte{make([]byte, 31)} }, "Config.Secrets[0] has 31 bytes"},
 		"shared store, no finder":     {func(c *stmigrate.Config) { c.Exchanges, c.Sessions = shared, minterOnly }, "Config.Sessions must be a SessionFinder"},
@@ -165,7 +185,8 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 			t.Parallel()
 			cfg := stmigrate.Config{
 				Verifier: new(stmigratetest.FakeVerifier), Sessions: new(stmigratetest.FakeSessions), Users: stmigrate.SubjectIsUserID,
-				Exchanges: stmigrate.NewMemoryExchanges(1), Revoker: stmigrate.RevokerFunc(nil),
+				Exchanges: stmigrate.NewMemoryExchanges(1),
+				Revoker:   stmigrate.RevokerFunc(func(context.Context, string, *stmigrate.OldSession) error { return nil }),
 			}
 			_, err := stmigrate.New(cfg)
 			require.NoError(t, err)
@@ -174,6 +195,43 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 			assert.Nil(t, m)
 		})
+	}
+}
+
+// TestOneIssuerPerSubject: where users go by their subject alone, two issuers would make one person of two.
+func TestOneIssuerPerSubject(t *testing.T) {
+	t.Parallel()
+	verifier := func(issuer string) stmigrate.OldSessionVerifier {
+		v, err := stmigrate.NewStaticKeyVerifier([]stmigrate.Key{stmigrate.HMACKey(bytes.Repeat([]byte("k"), 32))},
+			stmigrate.JWTConfig{Issuer: issuer, Audience: []string{"api"}, Algorithms: []string{"HS256"}})
+		require.NoError(t, err)
+		return v
+	}
+	client, err := core.New(core.Config{ConnectionURI: "http://127.0.0.1:1"})
+	require.NoError(t, err)
+	own := stmigrate.UserResolverFunc(func(context.Context, *stmigrate.OldSession) (*stmigrate.User, error) { return nil, nil })
+	a, b := verifier("https://a.example/"), verifier("https://b.example/")
+	for name, tt := range map[string]struct {
+		verifier stmigrate.OldSessionVerifier
+		users    stmigrate.UserResolver
+		ok       bool
+	}{
+		"subject, one issuer":                {a, stmigrate.SubjectIsUserID, true},
+		"subject, two issuers":               {stmigrate.FirstOf(a, b), stmigrate.SubjectIsUserID, false},
+		"subject, two issuers, nested":       {stmigrate.FirstOf(stmigrate.FirstOf(a), stmigrate.FirstOf(b)), stmigrate.SubjectIsUserID, false},
+		"subject, two verifiers, one issuer": {stmigrate.FirstOf(a, verifier("https://a.example/")), stmigrate.SubjectIsUserID, true},
+		"mapping, two issuers":               {stmigrate.FirstOf(a, b), stmigrate.MappedUsers(client), false},
+		"own resolver, two issuers":          {stmigrate.FirstOf(a, b), own, true},
+	} {
+		_, err := stmigrate.New(stmigrate.Config{
+			Verifier: tt.verifier, Users: tt.users, Sessions: new(stmigratetest.FakeSessions),
+			Exchanges: stmigrate.NewMemoryExchanges(1), Revoker: stmigrate.LeaveToExpire,
+		})
+		if tt.ok {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, "2 issuers", name)
+		}
 	}
 }
 
@@ -610,6 +668,193 @@ func TestRevokePolicies(t *testing.T) {
 		assert.Equal(t, []string{"tok"}, r.revoked)
 		assert.Equal(t, []string{"revoked"}, r.outcomes("revoke"))
 	})
+}
+
+// TestRememberedForAsLongAsTokensCome: a session that tokens share outlives each of them.
+func TestRememberedForAsLongAsTokensCome(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]func(*stmigrate.Config){
+		"no end":        func(*stmigrate.Config) {},
+		"end in a year": func(c *stmigrate.Config) { c.Until = c.Now().Add(365 * 24 * time.Hour) },
+	} {
+		r := newRig(t, leave, config)
+		r.add("tok", "user-1", "sid-1", "1")
+		expect(t, r.post("tok"), 200, "OK")
+		for range 10 { // a refreshed token of the same session, month by month
+			r.clock.Advance(30 * 24 * time.Hour)
+			r.add("later", "user-1", "sid-1", "2")
+			expect(t, r.post("later"), 409, "ALREADY_MIGRATED")
+		}
+		assert.Equal(t, 1, r.sessions.Created(), name)
+	}
+	// A token that stands for itself is forgotten a day after it can be shown no more.
+	r := newRig(t, leave)
+	r.add("tok", "user-1", "", "1")
+	expect(t, r.post("tok"), 200, "OK")
+	r.clock.Advance(24 * time.Hour)
+	assert.Equal(t, 1, r.store.Len())
+	r.clock.Advance(2 * time.Hour)
+	assert.Zero(t, r.store.Len())
+}
+
+// TestExpiryAtTheEndOfTime: some systems say 9999-12-31 for never.
+func TestExpiryAtTheEndOfTime(t *testing.T) {
+	t.Parallel()
+	for name, config := range map[string]func(*stmigrate.Config){
+		"exp":   func(*stmigrate.Config) {},
+		"until": func(c *stmigrate.Config) { c.Until = time.Unix(253402300799, 0) },
+	} {
+		r := newRig(t, leave, config)
+		r.verifier.Add("tok", stmigrate.OldSession{Subject: "u", TokenID: "1", ExpiresAt: time.Unix(253402300799, 0)})
+		expect(t, r.post("tok"), 200, "OK")
+		expect(t, r.post("tok"), 200, "OK")
+		assert.Equal(t, 1, r.sessions.Created(), name)
+	}
+}
+
+// TestRecallWhereTheRowIsGone: a verifier of rows cannot tell a deleted one from another's.
+func TestRecallWhereTheRowIsGone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, leave)
+	r.add("tok", "user-1", "sid-1", "")
+	first := r.post("tok")
+	r.verifier.Fail(stmigrate.ErrNotMine)
+	again := r.post("tok")
+	expect(t, again, 200, "OK")
+	assert.Equal(t, accessToken(t, first), accessToken(t, again))
+	expect(t, r.post("never-seen"), 401, "INVALID_LEGACY_SESSION")
+}
+
+// TestRecallAfterAPasswordReset: whoever stole the token does not get its session by the lost answer's way.
+func TestRecallAfterAPasswordReset(t *testing.T) {
+	t.Parallel()
+	var reset time.Time
+	r := newRig(t, func(c *stmigrate.Config) {
+		c.NotBefore = func(_ context.Context, s *stmigrate.OldSession) (time.Time, error) {
+			if s.Subject != "user-1" || s.Issuer == "" {
+				return time.Time{}, errors.New("asked about somebody else")
+			}
+			return reset, nil
+		}
+	})
+	r.add("tok", "user-1", "sid-1", "")
+	expect(t, r.post("tok"), 200, "OK")
+	expect(t, r.post("tok"), 200, "OK")
+	reset = r.clock.Now()
+	expect(t, r.post("tok"), 401, "INVALID_LEGACY_SESSION")
+}
+
+// TestResultIsOnePerson: a refused legacy session and the live session of somebody else are not told as one.
+func TestResultIsOnePerson(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *stmigrate.Config) {
+		now := c.Now()
+		c.NotBefore = func(_ context.Context, s *stmigrate.OldSession) (time.Time, error) {
+			if s.Subject == "alice" {
+				return now.Add(time.Hour), nil
+			}
+			return time.Time{}, nil
+		}
+	})
+	r.add("bobs", "bob", "sid-b", "")
+	cookie := "sAccessToken=" + accessToken(t, r.post("bobs", "st-auth-mode", "cookie"))
+	r.add("alices", "alice", "sid-a", "")
+	req := httptest.NewRequest(http.MethodPost, "/", nil)
+	req.Header.Set("Authorization", "Bearer alices")
+	req.Header.Set("Cookie", cookie)
+	result, err := r.Migrate(httptest.NewRecorder(), req)
+	require.NoError(t, err)
+	assert.Equal(t, "bob", result.UserID)
+	assert.Nil(t, result.Legacy)
+}
+
+// TestObserverThatPanics does not cost a user the session.
+func TestObserverThatPanics(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *stmigrate.Config) {
+		c.RevokePolicy = stmigrate.RevokeRequired
+		c.Observe = func(context.Context, stmigrate.Event) { panic("boom") }
+	})
+	r.add("tok", "user-1", "sid-1", "")
+	expect(t, r.post("tok"), 200, "OK")
+}
+
+// TestNobodyHangsOnTheStore: before the claim there is a deadline, too.
+func TestNobodyHangsOnTheStore(t *testing.T) {
+	t.Parallel()
+	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	r := newRig(t, leave, func(c *stmigrate.Config) {
+		c.Lease, c.Secrets = 300*time.Millisecond, [][]byte{make([]byte, 32)}
+		c.Exchanges = hangingStore{c.Exchanges, hang}
+	})
+	expect(t, r.post("worthless"), 503, "UNAVAILABLE")
+}
+
+type hangingStore struct {
+	stmigrate.ExchangeStore
+	hang func(context.Context) error
+}
+
+func (s hangingStore) Recall(ctx context.Context, _ stmigrate.ExchangeKey) (stmigrate.Claimed, error) {
+	return stmigrate.Claimed{}, s.hang(ctx)
+}
+
+// TestStoreThatAnswersNonsense fails closed.
+func TestStoreThatAnswersNonsense(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, leave, func(c *stmigrate.Config) {
+		c.Lease, c.Secrets = time.Second, [][]byte{make([]byte, 32)}
+		c.Exchanges = nonsenseStore{c.Exchanges}
+	})
+	r.add("tok", "user-1", "sid-1", "")
+	expect(t, r.post("tok"), 503, "UNAVAILABLE")
+	assert.Zero(t, r.sessions.Created())
+}
+
+type nonsenseStore struct{ stmigrate.ExchangeStore }
+
+func (nonsenseStore) Claim(context.Context, stmigrate.Claim) (stmigrate.Claimed, error) {
+	return stmigrate.Claimed{}, nil
+}
+
+// TestUndoThatFails: what may have survived is looked for before anything else is minted.
+func TestUndoThatFails(t *testing.T) {
+	t.Parallel()
+	fakes := &stmigratetest.FakeSessions{}
+	minter := &failingRevoke{FakeSessions: fakes}
+	store := &faultyStore{}
+	var lost atomic.Bool
+	store.fail = func(call string) (error, error) {
+		if call == "finish" && lost.CompareAndSwap(false, true) {
+			return stmigrate.ErrClaimLost, nil
+		}
+		return nil, nil
+	}
+	r := newRig(t, leave, func(c *stmigrate.Config) {
+		c.Exchanges.(*stmigrate.MemoryExchanges).UseClock(c.Now)
+		store.ExchangeStore = c.Exchanges
+		c.Exchanges, c.Secrets, c.Sessions = store, [][]byte{make([]byte, 32)}, minter
+	})
+	r.add("tok", "user-1", "sid-1", "")
+	minter.fails.Store(1)
+	w := r.post("tok")
+	if w.Code == 503 { // the claim was left suspect, for the next request to look into
+		w = r.post("tok")
+	}
+	expect(t, w, 200, "OK")
+	assert.Len(t, fakes.Live(), 1)
+}
+
+type failingRevoke struct {
+	*stmigratetest.FakeSessions
+	fails atomic.Int32
+}
+
+func (f *failingRevoke) RevokeSession(ctx context.Context, handle string) (bool, error) {
+	if f.fails.Add(-1) >= 0 {
+		return false, errors.New("core down")
+	}
+	return f.FakeSessions.RevokeSession(ctx, handle)
 }
 
 // TestNotBeforeIsAskedAgain: a password reset while the exchange runs wins.

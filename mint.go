@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/stmigrate/stmigrate/core"
@@ -51,16 +52,24 @@ func (s *Sessions) mint(ctx context.Context, r *http.Request, u User) (*core.Tok
 		return nil, nil, coreError(err)
 	}
 	header, err := s.render(r, t, cookies)
+	if err == nil && t.UserID != u.ID {
+		// The core keeps the session under another ID than it was asked for, and finds it by no other.
+		err = errors.New("the core knows the user by another ID, which is the one to use: the external one of its mapping, or the primary user's")
+	}
 	if err != nil {
-		// The estimate was wrong: nothing of this session has left the process, so it ends here.
-		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
-		defer cancel()
-		if _, undoErr := s.core.RemoveSessions(undo, t.Handle); undoErr != nil {
-			return nil, nil, fmt.Errorf("%w; and it could not be revoked: %w", err, coreError(undoErr))
-		}
-		return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, err)
+		return nil, nil, s.unmint(ctx, t.Handle, err)
 	}
 	return t, header, nil
+}
+
+// unmint ends a session of which nothing has left the process, because of err.
+func (s *Sessions) unmint(ctx context.Context, handle string, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+	defer cancel()
+	if _, undoErr := s.core.RemoveSessions(ctx, handle); undoErr != nil {
+		return fmt.Errorf("%w; and it could not be revoked: %w", err, coreError(undoErr))
+	}
+	return fmt.Errorf("%w: %w", ErrNotCreated, err)
 }
 
 func (s *Sessions) cookieMode(r *http.Request) bool {
@@ -82,20 +91,26 @@ func (s *Sessions) payload(u User, cookies bool) (map[string]any, error) {
 
 // fits foresees the size of a session's tokens when they are largest, which is after a refresh.
 func (s *Sessions) fits(payload map[string]any, u User, cookies bool) error {
-	size, err := jsonSize(payload)
+	size, depth, err := measure(payload)
 	if err != nil {
 		return fmt.Errorf("the access token payload is not JSON: %w", err)
 	}
-	id, err := jsonSize(u.ID)
+	if depth > maxDepth {
+		return fmt.Errorf("the access token payload is nested %d levels deep, at most %d expected", depth, maxDepth)
+	}
+	id, _, err := measure(u.ID)
 	if err != nil {
 		return err
 	}
-	claims := size + len(longestClaims) + 2*id + 2*len(u.TenantID)
+	claims := size + len(longestClaims) + 2*id + len(tenantOrPublic(u.TenantID)) + len(u.TenantID)
 	if err := s.wire.Foresee(claims, u.ID, cookies); err != nil {
 		return fmt.Errorf("the access token payload takes %d bytes, which is too much: %w", size, err)
 	}
 	return nil
 }
+
+// maxDepth is what our own reader of tokens takes, and more than a payload needs.
+const maxDepth = jsonMaxDepth - 1
 
 // longestClaims are the core's own claims when they are longest, but for sub, rsub and the tenant.
 const longestClaims = `,"iat":1000000000,"exp":1000000000,"sub":,"rsub":,"tId":"","sessionHandle":"00000000-0000-0000-0000-000000000000_",` +
@@ -103,19 +118,38 @@ const longestClaims = `,"iat":1000000000,"exp":1000000000,"sub":,"rsub":,"tId":"
 	`"parentRefreshTokenHash1":"0000000000000000000000000000000000000000000000000000000000000000",` +
 	`"antiCsrfToken":"00000000-0000-0000-0000-000000000000"`
 
-// jsonSize is the size of v as the core writes it: Unicode and HTML stand for themselves.
-func jsonSize(v any) (int, error) {
-	var n countWriter
+// measure tells how long v is as the core writes it (Unicode and HTML stand for themselves), and how deep.
+func measure(v any) (size, depth int, err error) {
+	var n jsonMeter
 	enc := json.NewEncoder(&n)
 	enc.SetEscapeHTML(false)
-	err := enc.Encode(v)
-	return int(n) - 1, err
+	err = enc.Encode(v)
+	return n.size - 1, n.deepest, err
 }
 
-type countWriter int
+type jsonMeter struct {
+	size, depth, deepest int
+	quoted, escaped      bool
+}
 
-func (n *countWriter) Write(p []byte) (int, error) {
-	*n += countWriter(len(p))
+func (n *jsonMeter) Write(p []byte) (int, error) {
+	n.size += len(p)
+	for _, c := range p {
+		switch {
+		case n.escaped:
+			n.escaped = false
+		case n.quoted && c == '\\':
+			n.escaped = true
+		case c == '"':
+			n.quoted = !n.quoted
+		case n.quoted:
+		case c == '{' || c == '[':
+			n.depth++
+			n.deepest = max(n.deepest, n.depth)
+		case c == '}' || c == ']':
+			n.depth--
+		}
+	}
 	return len(p), nil
 }
 
@@ -128,10 +162,13 @@ func (s *Sessions) render(r *http.Request, t *core.Tokens, cookies bool) (http.H
 	} else {
 		s.wire.Clear(h, len(fdi.CookieTokens(r, fdi.AccessCookie)) > 0, false)
 	}
-	return h, s.set(h, t, cookies)
+	if err := s.set(h, t, cookies); err != nil {
+		return nil, err
+	}
+	return h, fdi.Fits(h)
 }
 
-// set adds a session's tokens to h, if clients can take them.
+// set adds a session's tokens to h.
 func (s *Sessions) set(h http.Header, t *core.Tokens, cookies bool) error {
 	tokens := fdi.Tokens{
 		UserID: t.UserID, Access: t.Access.Token, AccessExpiry: t.Access.Expiry,
@@ -141,7 +178,7 @@ func (s *Sessions) set(h http.Header, t *core.Tokens, cookies bool) error {
 		return fmt.Errorf("the core's answer: %w", err)
 	}
 	h.Set("Cache-Control", "no-store")
-	return fdi.Fits(h)
+	return nil
 }
 
 // Pristine implements [SessionMinter]. The core rewrites a session's expiry when its first refresh token is spent, which,
@@ -186,22 +223,42 @@ func (s *Sessions) RevokeSession(ctx context.Context, handle string) (wasLive bo
 	return len(removed) > 0, nil
 }
 
-// FindSessions implements [SessionFinder]: it asks the core for each session of the user, one after the other.
+// FindSessions implements [SessionFinder]: it asks the core for each session of the user, a few at a time.
 func (s *Sessions) FindSessions(ctx context.Context, tenantID, userID, marker string) ([]string, error) {
 	all, err := s.core.UserSessions(ctx, tenantOrPublic(tenantID), userID)
 	if err != nil {
 		return nil, coreError(err)
 	}
-	var found []string
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		found []string
+		turn  = make(chan struct{}, 16)
+	)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	for _, handle := range all {
-		info, err := s.core.GetSession(ctx, handle)
-		switch {
-		case errors.Is(err, core.ErrUnauthorised):
-		case err != nil:
-			return nil, coreError(err)
-		case info.Data[SessionMarker] == marker:
-			found = append(found, handle)
+		turn <- struct{}{}
+		if ctx.Err() != nil {
+			break
 		}
+		wg.Go(func() {
+			defer func() { <-turn }()
+			info, err := s.core.GetSession(ctx, handle)
+			switch {
+			case errors.Is(err, core.ErrUnauthorised): // it ended meanwhile
+			case err != nil:
+				cancel(coreError(err))
+			case info.Data[SessionMarker] == marker:
+				mu.Lock()
+				defer mu.Unlock()
+				found = append(found, handle)
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
 	}
 	return found, nil
 }

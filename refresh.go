@@ -38,13 +38,13 @@ func (s *Sessions) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Sessions) refresh(w http.ResponseWriter, r *http.Request) error {
-	if done, err := s.clearOlderDomain(w, r); done || err != nil {
-		return err
-	}
 	var inHeader, inCookie string
-	if s.transfer != TransferCookie {
-		if token := fdi.BearerToken(r); !fdi.IsJWT(token) { // a legacy token is no refresh token
-			inHeader = token
+	if token := fdi.BearerToken(r); s.transfer != TransferCookie && fdi.IsRefreshToken(token) {
+		inHeader = token
+	}
+	if inHeader == "" {
+		if done, err := s.clearOlderDomain(w, r); done || err != nil {
+			return err
 		}
 	}
 	if cookies := fdi.CookieTokens(r, fdi.RefreshCookie); len(cookies) > 0 && s.transfer != TransferHeader {
@@ -76,8 +76,8 @@ func (s *Sessions) refresh(w http.ResponseWriter, r *http.Request) error {
 		return sessionError(err)
 	}
 	h := make(http.Header)
-	// What came in the other mode is an older session's.
-	s.wire.Clear(h, !cookies && inCookie != "", cookies && inHeader != "")
+	// What came in cookies beside a header is an older session's.
+	s.wire.Clear(h, !cookies && inCookie != "", false)
 	if err := s.set(h, t, cookies); err != nil {
 		return err
 	}
@@ -93,14 +93,14 @@ func (s *Sessions) clearOlderDomain(w http.ResponseWriter, r *http.Request) (don
 		return false, nil
 	}
 	older := s.wire
-	older.CookieDomain = s.olderDomain
 	for _, name := range []string{fdi.AccessCookie, fdi.RefreshCookie} {
 		if len(r.CookiesNamed(name)) < 2 {
 			continue
 		}
-		if s.olderDomain == "" {
+		if s.olderDomain == nil {
 			return false, fmt.Errorf("the request carries several %s cookies; if the CookieDomain was changed, set SessionsConfig.OlderCookieDomain to the earlier one", name)
 		}
+		older.CookieDomain = *s.olderDomain
 		older.ClearCookie(w.Header(), name)
 		done = true
 	}
@@ -131,7 +131,7 @@ func (s *Sessions) Start(w http.ResponseWriter, r *http.Request, u User) (*Sessi
 	}
 	token, err := readAccessToken(t.Access.Token)
 	if err != nil {
-		return nil, fmt.Errorf("the core's answer: %w", err)
+		return nil, s.unmint(r.Context(), t.Handle, fmt.Errorf("the core's answer: %w", err))
 	}
 	fdi.Merge(w.Header(), header)
 	return &Session{sessions: s, w: w, cookies: s.cookieMode(r), token: token}, nil

@@ -1,14 +1,17 @@
 package stmigrate
 
 import (
+	"bufio"
 	"context"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -104,9 +107,9 @@ type SessionsConfig struct {
 	SameSite http.SameSite
 	// CookieDomain shares the cookies with subdomains (".example.com"). Default: the API's own host.
 	CookieDomain string
-	// OlderCookieDomain is what CookieDomain was before it was changed. Cookies of that domain are cleared when they meet
-	// newer ones. Default: it was never changed.
-	OlderCookieDomain string
+	// OlderCookieDomain is what CookieDomain was before it was changed ("" was the API's own host). Cookies of that domain are
+	// cleared when they meet newer ones. Default, nil: it was never changed.
+	OlderCookieDomain *string
 	// InsecureCookies leaves Secure off the cookies of an API that is not https. It MUST NOT be used but in tests: whoever
 	// sees the traffic has the sessions. An API on localhost or a loopback address needs no such permission.
 	InsecureCookies bool
@@ -131,7 +134,8 @@ type Sessions struct {
 	static   bool
 	now      func() time.Time
 
-	signOutPath, olderDomain string
+	signOutPath string
+	olderDomain *string
 }
 
 // NewSessions checks cfg. The core is not asked until the first session.
@@ -148,14 +152,14 @@ func NewSessions(cfg SessionsConfig) (*Sessions, error) {
 		base = "/auth"
 	}
 	base = strings.TrimSuffix(base, "/")
-	if strings.ContainsAny(base, "?#; \t\r\n") || strings.ContainsFunc(base, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return nil, fmt.Errorf("stmigrate: SessionsConfig.APIBasePath: %q is not a path", cfg.APIBasePath)
+	if !plainPath.MatchString(base) {
+		return nil, fmt.Errorf("stmigrate: SessionsConfig.APIBasePath: %q is not a path like /auth, in lower case as the SDKs have it", cfg.APIBasePath)
 	}
 	s := &Sessions{
 		core: cfg.Core, issuer: api.Scheme + "://" + api.Host + base, antiCSRF: cfg.AntiCSRF, transfer: cfg.Transfer,
-		static: cfg.StaticSigningKey, now: cfg.Now, signOutPath: base + "/signout", olderDomain: cfg.OlderCookieDomain,
+		static: cfg.StaticSigningKey, now: cfg.Now, signOutPath: base + "/signout",
 		wire: fdi.Wire{
-			RefreshPath: base + "/session/refresh", CookieDomain: cfg.CookieDomain, SameSite: cfg.SameSite,
+			RefreshPath: base + "/session/refresh", CookieDomain: strings.ToLower(cfg.CookieDomain), SameSite: cfg.SameSite,
 			Secure: api.Scheme == "https", Expose: cfg.InsecureExposeAccessToken,
 		},
 	}
@@ -182,14 +186,13 @@ func (s *Sessions) configureCookies(cfg SessionsConfig, api *url.URL) error {
 	if len(cfg.WebsiteOrigins) == 0 {
 		return errors.New("stmigrate: SessionsConfig.WebsiteOrigins is required, since cookies depend on it; without cookies set Transfer to TransferHeader")
 	}
-	crossSite, local := false, isLocal(api)
+	crossSite := false
 	for _, origin := range cfg.WebsiteOrigins {
 		site, err := parseOrigin(origin)
 		if err != nil {
 			return fmt.Errorf("stmigrate: SessionsConfig.WebsiteOrigins: %w", err)
 		}
 		crossSite = crossSite || !sameSite(api, site)
-		local = local && isLocal(site)
 	}
 	if !s.wire.Secure && !isLocal(api) && !cfg.InsecureCookies {
 		return fmt.Errorf("stmigrate: SessionsConfig.APIDomain %s is not https, so its cookies could be read on the way", cfg.APIDomain)
@@ -208,8 +211,9 @@ func (s *Sessions) configureCookies(cfg SessionsConfig, api *url.URL) error {
 	default:
 		return fmt.Errorf("stmigrate: SessionsConfig.SameSite %d is none of Lax, Strict and None", cfg.SameSite)
 	}
-	if s.wire.SameSite == http.SameSiteNoneMode && !s.wire.Secure && !local {
-		return errors.New("stmigrate: SessionsConfig: cookies for a website of another site need an https APIDomain")
+	if s.wire.SameSite == http.SameSiteNoneMode && !s.wire.Secure {
+		return errors.New("stmigrate: SessionsConfig: cookies for a website of another site need an https APIDomain; " +
+			"on one machine use the same host name for both (localhost and 127.0.0.1 are two sites)")
 	}
 	if s.antiCSRF == AntiCSRFDefault {
 		s.antiCSRF = InsecureAntiCSRFNone // the browser's own protection does
@@ -217,21 +221,56 @@ func (s *Sessions) configureCookies(cfg SessionsConfig, api *url.URL) error {
 			s.antiCSRF = AntiCSRFViaCustomHeader
 		}
 	}
-	domain := strings.TrimPrefix(cfg.CookieDomain, ".")
-	if domain != "" && api.Hostname() != domain && !strings.HasSuffix(api.Hostname(), "."+domain) {
-		return fmt.Errorf("stmigrate: SessionsConfig.CookieDomain %s does not hold APIDomain %s: browsers would drop the cookies", cfg.CookieDomain, cfg.APIDomain)
+	if s.wire.CookieDomain != "" {
+		if err := checkCookieDomain(s.wire.CookieDomain, api); err != nil {
+			return fmt.Errorf("stmigrate: SessionsConfig.CookieDomain: %w", err)
+		}
+	}
+	if older := cfg.OlderCookieDomain; older != nil {
+		domain := strings.ToLower(*older)
+		if domain != "" {
+			if err := checkCookieDomain(domain, api); err != nil {
+				return fmt.Errorf("stmigrate: SessionsConfig.OlderCookieDomain: %w", err)
+			}
+		}
+		if strings.TrimPrefix(domain, ".") == strings.TrimPrefix(s.wire.CookieDomain, ".") {
+			return errors.New("stmigrate: SessionsConfig.OlderCookieDomain is CookieDomain: the good cookies would be cleared")
+		}
+		s.olderDomain = &domain
 	}
 	return nil
 }
+
+// checkCookieDomain tells why browsers would drop a cookie of this domain that the API sets (RFC 6265 §5.3).
+func checkCookieDomain(domain string, api *url.URL) error {
+	bare := strings.TrimPrefix(domain, ".")
+	if api.Hostname() != bare && !strings.HasSuffix(api.Hostname(), "."+bare) {
+		return fmt.Errorf("%q does not hold the API's host %s", domain, api.Hostname())
+	}
+	if net.ParseIP(api.Hostname()) != nil && api.Hostname() != bare {
+		return fmt.Errorf("%q is a part of an IP address", domain)
+	}
+	if suffix, _ := publicsuffix.PublicSuffix(bare); suffix == bare && bare != "localhost" {
+		return fmt.Errorf("%q is a public suffix, which all the world shares", domain)
+	}
+	return nil
+}
+
+// plainPath is a path without surprises: no dot segments, nothing to be escaped.
+var plainPath = regexp.MustCompile(`^(/[a-z0-9_~-][a-z0-9._~-]*)*$`)
 
 func parseOrigin(s string) (*url.URL, error) {
 	u, err := url.Parse(strings.ToLower(s))
 	if err == nil && u.User != nil {
 		return nil, errors.New("an origin holds no user and no password")
 	}
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" ||
-		strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || strings.Contains(u.Host, "*") ||
+		strings.Trim(u.Path, "/") != "" || strings.ContainsAny(s, "?#") || strings.HasSuffix(u.Host, ":") {
 		return nil, fmt.Errorf("%q is not an origin like https://example.com", s)
+	}
+	// As browsers write it in Origin.
+	if (u.Scheme == "https" && u.Port() == "443") || (u.Scheme == "http" && u.Port() == "80") {
+		u.Host = strings.TrimSuffix(u.Host, ":"+u.Port())
 	}
 	return u, nil
 }
@@ -316,7 +355,7 @@ func (s *Sessions) verifyAccessToken(ctx context.Context, raw string) (*accessTo
 
 // readAccessToken reads a token that the core has just sent.
 func readAccessToken(raw string) (*accessToken, error) {
-	t, err := jwtParse(raw, jwtDefaultNames)
+	t, err := jwtParse(raw, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -387,10 +426,12 @@ func (s *Sessions) Verify(w http.ResponseWriter, r *http.Request, o VerifyOption
 	case err != nil:
 		return nil, coreError(err)
 	}
-	if verified.Access == nil {
-		return session, nil
+	if verified.Access != nil {
+		if err := session.replace(verified); err != nil {
+			return nil, err
+		}
 	}
-	return session, session.replace(verified)
+	return session, nil
 }
 
 // Session is a session that was verified.
@@ -412,11 +453,25 @@ func (s *Session) Handle() string { return s.token.handle }
 
 // AccessTokenPayload returns a copy of what the access token says, the core's own claims included. Numbers are json.Number.
 func (s *Session) AccessTokenPayload() map[string]any {
-	out := make(map[string]any, len(s.token.payload))
-	for k, v := range s.token.payload {
-		out[k] = v
+	return cloneJSON(s.token.payload).(map[string]any)
+}
+
+func cloneJSON(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for name, member := range v {
+			out[name] = cloneJSON(member)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = cloneJSON(item)
+		}
+		return out
 	}
-	return out
+	return v
 }
 
 // SessionData reads the session's data in the core's database. Numbers are json.Number. A session that has ended is
@@ -458,6 +513,9 @@ func (s *Session) UpdateAccessTokenPayload(ctx context.Context, update map[strin
 	if err != nil {
 		return err
 	}
+	if issuer, ok := s.token.payload["iss"]; ok {
+		payload["iss"] = issuer // the session may be another backend's
+	}
 	t, err := s.sessions.core.RegenerateSession(ctx, s.token.raw, payload)
 	if err != nil {
 		return sessionError(err)
@@ -469,13 +527,14 @@ func (s *Session) UpdateAccessTokenPayload(ctx context.Context, update map[strin
 	return s.replace(t)
 }
 
-// Revoke ends the session and takes its tokens from the client. One that has ended is no error.
+// Revoke ends the session, and takes its tokens from the client if the body is not begun. One that has ended is no error.
 func (s *Session) Revoke(ctx context.Context) error {
 	if _, err := s.sessions.RevokeSession(ctx, s.token.handle); err != nil {
 		return err
 	}
 	h := make(http.Header)
 	s.sessions.wire.Remove(h, s.cookies, !s.cookies)
+	s.w.Header().Del("Anti-Csrf")
 	fdi.Merge(s.w.Header(), h)
 	return nil
 }
@@ -497,9 +556,6 @@ func (s *Session) replace(t *core.Tokens) error {
 	h := make(http.Header)
 	if err := s.sessions.wire.Set(h, tokens, s.cookies, s.sessions.now()); err != nil {
 		return fmt.Errorf("the core's answer: %w", err)
-	}
-	if err := fdi.Fits(h); err != nil {
-		return err
 	}
 	token, err := readAccessToken(t.Access.Token)
 	if err != nil {
@@ -541,20 +597,40 @@ func (s *Sessions) middleware(next http.Handler, optional bool) http.Handler {
 	})
 }
 
-// response knows whether the body was begun.
+// response knows whether the body was begun, by whatever way.
 type response struct {
 	http.ResponseWriter
 	written bool
 }
 
 func (w *response) WriteHeader(status int) {
-	w.written = w.written || status >= 200
+	w.written = w.written || status >= 200 || status == http.StatusSwitchingProtocols
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *response) Write(p []byte) (int, error) {
 	w.written = true
 	return w.ResponseWriter.Write(p)
+}
+
+func (w *response) ReadFrom(r io.Reader) (int64, error) {
+	w.written = true
+	return io.Copy(w.ResponseWriter, r)
+}
+
+// Flush implements [http.Flusher]. It does nothing where the response behind cannot.
+func (w *response) Flush() { _ = w.FlushError() }
+
+// FlushError is for [http.ResponseController].
+func (w *response) FlushError() error {
+	w.written = true
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Hijack implements [http.Hijacker].
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.written = true
+	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 
 // Written tells whether the response can carry no more headers.
@@ -579,7 +655,7 @@ func (s *Sessions) renderError(w http.ResponseWriter, err error) {
 	}
 	if errors.Is(err, core.ErrUnauthorised) || errors.Is(err, core.ErrTheft) || errors.Is(err, errNoRefresh) {
 		h := make(http.Header)
-		s.wire.Remove(h, true, true)
+		s.wire.Remove(h, s.transfer != TransferHeader, true)
 		fdi.Merge(w.Header(), h)
 	}
 	writeJSON(w, status, `{"message":"`+message+`"}`)

@@ -67,6 +67,23 @@ func TestNewSessionsRefuses(t *testing.T) {
 		"unknown transfer":           {func(c *stmigrate.SessionsConfig) { c.Transfer = 9 }, "Transfer"},
 		"unknown anti-CSRF":          {func(c *stmigrate.SessionsConfig) { c.AntiCSRF = 9 }, "AntiCSRF"},
 		"cookie domain of another":   {func(c *stmigrate.SessionsConfig) { c.CookieDomain = ".other.dev" }, "CookieDomain"},
+		"cookie domain, all of .com": {func(c *stmigrate.SessionsConfig) { c.CookieDomain = ".com" }, "public suffix"},
+		"cookie domain, a dot":       {func(c *stmigrate.SessionsConfig) { c.CookieDomain = "." }, "CookieDomain"},
+		"part of an IP address": {func(c *stmigrate.SessionsConfig) {
+			c.APIDomain, c.WebsiteOrigins, c.CookieDomain = "https://10.0.0.1", []string{"https://10.0.0.1"}, "0.0.1"
+		}, "IP address"},
+		"older domain is the domain": {func(c *stmigrate.SessionsConfig) {
+			c.CookieDomain, c.OlderCookieDomain = ".example.com", ptr("example.com")
+		}, "OlderCookieDomain"},
+		"older domain of another": {func(c *stmigrate.SessionsConfig) { c.OlderCookieDomain = ptr("other.dev") }, "OlderCookieDomain"},
+		"two names of one machine": {func(c *stmigrate.SessionsConfig) {
+			c.APIDomain, c.WebsiteOrigins = "http://localhost:3001", []string{"http://127.0.0.1:3000"}
+		}, "two sites"},
+		"API domain without a host":  {func(c *stmigrate.SessionsConfig) { c.APIDomain = "https://:443" }, "APIDomain"},
+		"website with a star":        {func(c *stmigrate.SessionsConfig) { c.WebsiteOrigins = []string{"https://*.example.com"} }, "WebsiteOrigins"},
+		"base path that is a URL":    {func(c *stmigrate.SessionsConfig) { c.APIBasePath = "https://x.dev/auth" }, "APIBasePath"},
+		"base path with dots":        {func(c *stmigrate.SessionsConfig) { c.APIBasePath = "/auth/../x" }, "APIBasePath"},
+		"base path in upper case":    {func(c *stmigrate.SessionsConfig) { c.APIBasePath = "/Auth" }, "APIBasePath"},
 		"cookie domain not a parent": {func(c *stmigrate.SessionsConfig) { c.CookieDomain = "pi.example.com" }, "CookieDomain"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,6 +97,8 @@ func TestNewSessionsRefuses(t *testing.T) {
 		})
 	}
 }
+
+func ptr(s string) *string { return &s }
 
 func TestCookieAttributes(t *testing.T) {
 	t.Parallel()

@@ -136,7 +136,7 @@ func newJWTRules(cfg JWTConfig) (*jwtRules, error) {
 		(*JWTConfig).checkParties, (*JWTConfig).checkAlgorithms, (*JWTConfig).checkTenants, (*JWTConfig).checkTimes,
 	} {
 		if err := check(&cfg); err != nil {
-			return nil, fmt.Errorf("JWTConfig.%w", err)
+			return nil, err
 		}
 	}
 	if i := slices.IndexFunc(cfg.Checks, func(c func(*OldSession) error) bool { return c == nil }); i >= 0 {
@@ -167,15 +167,15 @@ func newJWTRules(cfg JWTConfig) (*jwtRules, error) {
 func (c *JWTConfig) checkParties() error {
 	switch {
 	case c.Issuer == "" || strings.TrimSpace(c.Issuer) != c.Issuer:
-		return fmt.Errorf("Issuer is required, without space around it: got %q", c.Issuer)
+		return fmt.Errorf("JWTConfig.Issuer is required, without space around it: got %q", c.Issuer)
 	case c.SkipAudienceCheck && len(c.Audience) > 0:
-		return errors.New("Audience and SkipAudienceCheck contradict each other")
+		return errors.New("JWTConfig.Audience and SkipAudienceCheck contradict each other")
 	case !c.SkipAudienceCheck && len(c.Audience) == 0:
-		return errors.New("Audience is required: what the provider calls this API in aud")
+		return errors.New("JWTConfig.Audience is required: what the provider calls this API in aud")
 	}
 	for i, aud := range c.Audience {
 		if strings.TrimSpace(aud) == "" {
-			return fmt.Errorf("Audience[%d] is blank", i)
+			return fmt.Errorf("JWTConfig.Audience[%d] is blank", i)
 		}
 	}
 	return nil
@@ -188,14 +188,14 @@ func (c *JWTConfig) checkAlgorithms() error {
 	hmac := 0
 	for i, alg := range c.Algorithms {
 		if _, ok := jwtAlgorithms[alg]; !ok {
-			return fmt.Errorf("Algorithms[%d] is %q: RS, PS, ES or HS with 256, 384 or 512, or EdDSA wanted", i, alg)
+			return fmt.Errorf("JWTConfig.Algorithms[%d] is %q: RS, PS, ES or HS with 256, 384 or 512, or EdDSA wanted", i, alg)
 		}
 		if alg[:2] == "HS" {
 			hmac++
 		}
 	}
 	if hmac != 0 && hmac != len(c.Algorithms) {
-		return fmt.Errorf("Algorithms mixes HMAC with public keys: %v: a public key could pass for a secret", c.Algorithms)
+		return fmt.Errorf("JWTConfig.Algorithms mixes HMAC with public keys: %v: a public key could pass for a secret", c.Algorithms)
 	}
 	return nil
 }
@@ -203,14 +203,14 @@ func (c *JWTConfig) checkAlgorithms() error {
 func (c *JWTConfig) checkTenants() error {
 	switch {
 	case c.TenantClaim != "" && len(c.Tenants) == 0:
-		return errors.New("TenantClaim needs Tenants: which SuperTokens tenant is which")
+		return errors.New("JWTConfig.TenantClaim needs Tenants: which SuperTokens tenant is which")
 	case c.TenantClaim == "" && len(c.Tenants) > 0:
-		return errors.New("Tenants needs TenantClaim: where a token tells its tenant")
+		return errors.New("JWTConfig.Tenants needs TenantClaim: where a token tells its tenant")
 	}
 	for legacy, tenant := range c.Tenants {
 		odd := func(r rune) bool { return (r < 'a' || 'z' < r) && (r < '0' || '9' < r) && r != '-' }
 		if tenant == "" || strings.ContainsFunc(tenant, odd) || strings.HasPrefix(tenant, "appid-") {
-			return fmt.Errorf("Tenants[%q] is %q: a SuperTokens tenant wanted, of a-z, 0-9 and -; the default one is \"public\"", legacy, tenant)
+			return fmt.Errorf("JWTConfig.Tenants[%q] is %q: a SuperTokens tenant wanted, of a-z, 0-9 and -, or \"public\"", legacy, tenant)
 		}
 	}
 	return nil
@@ -218,7 +218,7 @@ func (c *JWTConfig) checkTenants() error {
 
 func (c *JWTConfig) checkTimes() error {
 	if c.Leeway < 0 || c.Leeway > maxLeeway {
-		return fmt.Errorf("Leeway is %v: from 0 (%v) to %v wanted", c.Leeway, defaultLeeway, maxLeeway)
+		return fmt.Errorf("JWTConfig.Leeway is %v: from 0 (%v) to %v wanted", c.Leeway, defaultLeeway, maxLeeway)
 	}
 	if c.Leeway == 0 {
 		c.Leeway = defaultLeeway
@@ -228,7 +228,7 @@ func (c *JWTConfig) checkTimes() error {
 	}
 	a := *c.InsecureAcceptExpired
 	if a.SwitchedOffAt.IsZero() || !a.Until.After(a.SwitchedOffAt) {
-		return errors.New("InsecureAcceptExpired needs SwitchedOffAt, and an Until that is after it")
+		return errors.New("JWTConfig.InsecureAcceptExpired needs SwitchedOffAt, and an Until that is after it")
 	}
 	c.InsecureAcceptExpired = &a
 	return nil
@@ -276,7 +276,7 @@ func (c *jwtRules) fitting(keys []Key) (fit []Key, err error) {
 		if secret, ok := k.material.key.([]byte); ok != c.symmetric {
 			return nil, fmt.Errorf("keys[%d] is %v and JWTConfig.Algorithms are %v: HMAC needs secrets, all else public keys", i, k, c.Algorithms)
 		} else if ok && !slices.ContainsFunc(c.Algorithms, k.fits) {
-			return nil, fmt.Errorf("keys[%d] is a secret of %d bytes: none of %v takes less than 32, 48 or 64 (RFC 7518 §3.2)", i, len(secret), c.Algorithms)
+			return nil, fmt.Errorf("keys[%d] is a secret of %d bytes: %v take 32, 48 or 64 at least (RFC 7518 §3.2)", i, len(secret), c.Algorithms)
 		}
 		if !slices.ContainsFunc(c.Algorithms, k.fits) {
 			continue
@@ -332,6 +332,11 @@ func (v *JWTVerifier) Warm(ctx context.Context) error {
 		return nil
 	}
 	return v.warm(ctx)
+}
+
+// Format names the verifier by its issuer, whatever the verb: fmt would print the secrets in it for some.
+func (v *JWTVerifier) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "JWTVerifier(%s)", v.rules.Issuer)
 }
 
 func (v *JWTVerifier) issuer() string { return v.rules.Issuer }

@@ -62,11 +62,11 @@ func (s StoreUnderTest) expect(ctx context.Context, c stmigrate.Claim, want stmi
 	got, err := s.Store.Claim(ctx, c)
 	switch {
 	case err != nil:
-		return got, fmt.Errorf("Claim failed: %w", err)
+		return got, fmt.Errorf("claiming failed: %w", err)
 	case got.State != want:
-		return got, fmt.Errorf("Claim answered %s, want %s", stateName(got.State), stateName(want))
+		return got, fmt.Errorf("got %s from Claim, want %s", stateName(got.State), stateName(want))
 	case got.Suspect != suspect:
-		return got, fmt.Errorf("Claim answered Suspect %v, want %v", got.Suspect, suspect)
+		return got, fmt.Errorf("got Suspect %v from Claim, want %v", got.Suspect, suspect)
 	}
 	return got, nil
 }
@@ -192,7 +192,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 		}
 		for _, suspect := range []bool{false, true} {
 			if err := s.Store.Release(ctx, first.Key, first.Fence, suspect); err != nil {
-				return fmt.Errorf("Release with the old fence: %w", err)
+				return fmt.Errorf("releasing with the old fence: %w", err)
 			}
 		}
 		if _, err := s.expect(ctx, s.claim("a", "1"), stmigrate.ClaimBusy, false); err != nil {
@@ -213,7 +213,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 			}
 		}
 		if err := s.Store.Finish(ctx, c.Key, c.Fence, s.finished()); err != nil {
-			return fmt.Errorf("Finish with the fence of the claim: %w", err)
+			return fmt.Errorf("finishing with the fence of the claim: %w", err)
 		}
 		return nil
 	}},
@@ -251,7 +251,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 		}
 		for i := range 3 {
 			if err := s.Store.Finish(ctx, c.Key, c.Fence, f); err != nil {
-				return fmt.Errorf("Finish, time %d: %w", i+1, err)
+				return fmt.Errorf("finishing, time %d: %w", i+1, err)
 			}
 		}
 		other := s.claim("a", "1")
@@ -275,7 +275,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 		}
 		for range 2 {
 			if err := s.Store.Release(ctx, c.Key, c.Fence, false); err != nil {
-				return fmt.Errorf("Release: %w", err)
+				return fmt.Errorf("releasing: %w", err)
 			}
 		}
 		if err := lost("Finish after Release", s.Store.Finish(ctx, c.Key, c.Fence, s.finished())); err != nil {
@@ -290,7 +290,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 			return err
 		}
 		if err := s.Store.Release(ctx, c.Key, c.Fence, true); err != nil {
-			return fmt.Errorf("Release: %w", err)
+			return fmt.Errorf("releasing: %w", err)
 		}
 		got, err := s.expect(ctx, s.claim("a", "1"), stmigrate.ClaimHeld, true)
 		if err == nil && got.User != c.User {
@@ -308,7 +308,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 		}
 		for _, suspect := range []bool{false, true} {
 			if err := s.Store.Release(ctx, c.Key, c.Fence, suspect); err != nil {
-				return fmt.Errorf("Release: %w", err)
+				return fmt.Errorf("releasing: %w", err)
 			}
 		}
 		got, err := s.Store.Claim(ctx, s.claim("a", "1"))
@@ -381,7 +381,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 			case err != nil:
 				return err
 			case got.State != want:
-				return fmt.Errorf("Recall answered %s, want %s", stateName(got.State), stateName(want))
+				return fmt.Errorf("got %s from Recall, want %s", stateName(got.State), stateName(want))
 			case want == stmigrate.ClaimDone:
 				return isDone(got, c.User, f, true)
 			}
@@ -428,7 +428,7 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 				return err
 			}
 			if got.State != want {
-				return fmt.Errorf("Recall answered %s, want %s", stateName(got.State), stateName(want))
+				return fmt.Errorf("got %s from Recall, want %s", stateName(got.State), stateName(want))
 			}
 		}
 		return nil

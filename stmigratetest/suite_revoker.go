@@ -36,7 +36,7 @@ var revokerChecks = []check[RevokerUnderTest]{
 		}
 		for range 2 {
 			if err := r.Revoker.Revoke(ctx, token, s); err != nil {
-				return fmt.Errorf("Revoke failed: %w", err)
+				return fmt.Errorf("revoking failed: %w", err)
 			}
 			if !r.Ended(token) {
 				return errors.New("the provider still takes the token")
@@ -49,7 +49,7 @@ var revokerChecks = []check[RevokerUnderTest]{
 		otherDevice, _ := r.SignIn("ada")
 		otherUser, _ := r.SignIn("bob")
 		if err := r.Revoker.Revoke(ctx, token, s); err != nil {
-			return fmt.Errorf("Revoke failed: %w", err)
+			return fmt.Errorf("revoking failed: %w", err)
 		}
 		if r.Ended(otherDevice) {
 			return errors.New("the user's session on another device ended, too")
@@ -64,7 +64,7 @@ var revokerChecks = []check[RevokerUnderTest]{
 		r.Break()
 		err := r.Revoker.Revoke(ctx, token, s)
 		if err == nil {
-			return errors.New("Revoke succeeded, and the provider fails")
+			return errors.New("revoking succeeded, and the provider fails")
 		}
 		if strings.Contains(err.Error(), token) {
 			return errors.New("the error holds the token")
@@ -76,7 +76,7 @@ var revokerChecks = []check[RevokerUnderTest]{
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
 		if err := r.Revoker.Revoke(ended, token, s); err == nil {
-			return errors.New("Revoke succeeded with a context that has ended")
+			return errors.New("revoking succeeded with a context that has ended")
 		}
 		return nil
 	}},

@@ -198,12 +198,15 @@ func headersTooLarge(size int) error {
 	return fmt.Errorf("the session's headers would take %d bytes, and proxies refuse more than %d", size, MaxHeaders)
 }
 
-// Merge adds the headers of a rendered answer to those of a response: cookies and exposed headers join what is there.
+// Merge adds the headers of a rendered answer to those of a response: exposed headers join what is there, and so do
+// cookies, each in the place of an earlier one that browsers would take for the same.
 func Merge(dst, src http.Header) {
 	for name, values := range src {
 		switch name {
 		case "Set-Cookie":
-			dst[name] = append(dst[name], values...)
+			for _, v := range values {
+				dst[name] = append(slices.DeleteFunc(dst[name], func(old string) bool { return sameCookie(old, v) }), v)
+			}
 		case exposeHeader:
 			for _, v := range values {
 				for _, s := range strings.Split(v, ",") {
@@ -214,6 +217,20 @@ func Merge(dst, src http.Header) {
 			dst[name] = slices.Clone(values)
 		}
 	}
+}
+
+// sameCookie tells whether browsers keep one of the two only (RFC 6265 §5.3: name, domain and path).
+func sameCookie(a, b string) bool {
+	nameA, _, _ := strings.Cut(a, "=")
+	if nameB, _, _ := strings.Cut(b, "="); nameA != nameB {
+		return false
+	}
+	x, err := http.ParseSetCookie(a)
+	if err != nil {
+		return false
+	}
+	y, err := http.ParseSetCookie(b)
+	return err == nil && x.Path == y.Path && x.Domain == y.Domain
 }
 
 type front struct {
@@ -308,11 +325,12 @@ func IsAccessToken(token string) bool {
 	return decodePart(second, &payload) && payload.Handle != "" && payload.Hash != ""
 }
 
-// IsJWT tells by its form whether this is a JWT, whoever issued it. A refresh token of SuperTokens is none.
-func IsJWT(token string) bool {
-	first, rest, ok := strings.Cut(token, ".")
-	var header map[string]any
-	return ok && len(token) <= maxAccessToken && strings.Count(rest, ".") == 1 && decodePart(first, &header)
+// IsRefreshToken tells by its form, and without any proof, whether this is a refresh token of SuperTokens: three parts, of
+// which the last is the version.
+func IsRefreshToken(token string) bool {
+	version := token[strings.LastIndexByte(token, '.')+1:]
+	return len(token) <= maxAccessToken && strings.Count(token, ".") == 2 && len(version) == 2 && version[0] == 'V' &&
+		'0' <= version[1] && version[1] <= '9'
 }
 
 func decodePart(part string, v any) bool {
