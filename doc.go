@@ -78,9 +78,15 @@
 // The owner's own exchange then answers ALREADY_MIGRATED, which is the sign to look for. A rate limit belongs in front of the
 // handler, as in front of any login.
 //
-// With [RevokeRequired] a process that dies between the revocation and the record leaves a user whose legacy session is
-// over and whose new one nobody was given, if the verifier notices revocation at once (opaque tokens, own sessions). They
-// sign in again. [RevokeBestEffort] has no such gap.
+// With [RevokeRequired] the legacy session ends before the exchange is recorded. If the process dies in between, or the store
+// fails, the user is left with neither session, where the verifier notices the revocation at once (opaque tokens, sessions of
+// your own), and signs in again. [RevokeBestEffort] has no such gap.
+//
+// A session that a crash left behind was never given to anybody. The next request for the same legacy session finds and
+// revokes it; if none comes, it ends by itself, unrefreshed.
+//
+// A refresh that an SDK has made, and whose new tokens nobody has used yet, cannot be seen in a core up to CDI 5.5: until they
+// are used, a replay within Grace is still given the first tokens, and whoever refreshes with them later is told of theft.
 //
 // # Compatibility
 //

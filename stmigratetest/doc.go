@@ -47,4 +47,25 @@
 //	}
 //
 // [Issuer.Sign], [Issuer.SignRaw] and [Twin] make any other.
+//
+// # The SuperTokens core
+//
+// [NewCore] and [StartCore] serve a core in memory that answers as supertokens-core 10.0 does, at any CDI version from 2.21 to
+// 5.2. It has the same switches and log, Advance moves its clock, RotateKeys signs with a new key, and Sessions and Users show
+// what it holds. examples/devcore serves one to programs in other languages.
+//
+// # Fakes
+//
+// [FakeVerifier] and [FakeSessions] stand for a provider and a core where neither matters.
+//
+// # Conformance suites
+//
+// Whoever implements an interface of stmigrate holds it to its contract with [TestVerifier], [TestExchangeStore],
+// [TestSessionMinter] or [TestRevoker]. Each check has a name that says what must hold:
+//
+//	func TestMyStore(t *testing.T) {
+//		stmigratetest.TestExchangeStore(t, func(t *testing.T) stmigratetest.StoreUnderTest {
+//			return stmigratetest.StoreUnderTest{Store: newStore(t)}
+//		})
+//	}
 package stmigratetest
