@@ -66,7 +66,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 	seen := &identityCache{now: m.cfg.Now, end: m.cfg.Until}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if hasAccessToken(r) {
-			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r))
+			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r, fdi.IsAccessToken(fdi.BearerToken(r))))
 			return
 		}
 		token, err := m.legacyToken(r)
@@ -78,9 +78,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 			superTokens.ServeHTTP(w, r)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), m.budget.wait)
-		id, err := m.identify(ctx, token, seen)
-		cancel()
+		id, err := m.identify(r.Context(), token, seen)
 		switch {
 		case errors.Is(err, ErrNotMine):
 			superTokens.ServeHTTP(w, r)
@@ -90,7 +88,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 			return
 		}
 		w.Header().Set(legacyHeader, "1")
-		next.ServeHTTP(w, m.withoutLegacy(context.WithValue(r.Context(), identityKey{}, id), r))
+		next.ServeHTTP(w, m.withoutLegacy(context.WithValue(r.Context(), identityKey{}, id), r, false))
 	})
 }
 
@@ -141,15 +139,16 @@ func hasAccessToken(r *http.Request) bool {
 	return fdi.IsAccessToken(fdi.BearerToken(r))
 }
 
-// withoutLegacy returns r with another context and with nothing where a legacy token may stand. A SuperTokens token stays.
-func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request) *http.Request {
+// withoutLegacy returns r with another context and with nothing where a legacy token may stand. A bearer token that is not
+// legacy stays.
+func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request, keepBearer bool) *http.Request {
 	r = r.WithContext(ctx)
 	r.Header = maps.Clone(r.Header)
 	for _, e := range m.extractors {
 		switch {
 		case e.cookie != "":
 			dropCookie(r, e.cookie)
-		case e.name == authorization && !fdi.IsAccessToken(fdi.BearerToken(r)):
+		case e.name == authorization && !keepBearer:
 			delete(r.Header, authorization)
 		}
 	}
@@ -181,6 +180,8 @@ func (m *Migrator) identify(ctx context.Context, token string, seen *identityCac
 	if id := seen.get(key); id != nil {
 		return id, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, m.budget.wait)
+	defer cancel()
 	x := &exchange{m: m, extraction: extraction{token: token}, result: &Result{}}
 	if err := x.verify(ctx); err != nil {
 		return nil, &Error{"verify", err}

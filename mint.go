@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -37,6 +38,10 @@ const undoTimeout = 2 * time.Second
 
 func (s *Sessions) mint(ctx context.Context, r *http.Request, u User) (*core.Tokens, http.Header, error) {
 	cookies := s.cookieMode(r)
+	u, err := s.withClaims(ctx, u)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, err)
+	}
 	payload, err := s.payload(u, cookies)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, err)
@@ -74,6 +79,24 @@ func (s *Sessions) unmint(ctx context.Context, handle string, err error) error {
 
 func (s *Sessions) cookieMode(r *http.Request) bool {
 	return s.transfer == TransferCookie || (s.transfer == TransferAny && fdi.CookieMode(r))
+}
+
+// withClaims adds the claims of other recipes, which come before what the user was given.
+func (s *Sessions) withClaims(ctx context.Context, u User) (User, error) {
+	if s.claims == nil {
+		return u, nil
+	}
+	claims, err := s.claims(ctx, u)
+	if err != nil {
+		return u, fmt.Errorf("SessionsConfig.Claims: %w", err)
+	}
+	payload := maps.Clone(u.AccessTokenPayload)
+	if payload == nil {
+		payload = make(map[string]any, len(claims))
+	}
+	maps.Copy(payload, claims)
+	u.AccessTokenPayload = payload
+	return u, nil
 }
 
 // payload is what the access token will carry beside the core's own claims.

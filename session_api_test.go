@@ -2,6 +2,8 @@ package stmigrate_test
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -416,4 +418,31 @@ func TestManySessions(t *testing.T) {
 	memory.Status(500, "GET /recipe/session")
 	_, err = s.FindSessions(t.Context(), "public", "u", "7")
 	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+}
+
+// TestClaimsOfOtherRecipes: in the SDKs' format, at every mint, and before what the user was given.
+func TestClaimsOfOtherRecipes(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1_700_000_000_000)
+	var fail error
+	memory := stmigratetest.NewCore(t)
+	s := sessionsOn(t, memory.Client(), func(c *stmigrate.SessionsConfig) {
+		c.Claims = func(_ context.Context, u stmigrate.User) (map[string]any, error) {
+			return map[string]any{"st-ev": stmigrate.ClaimValue(true, at), "st-role": stmigrate.ClaimValue([]string{"role-of-" + u.ID}, at)}, fail
+		}
+	})
+	u := stmigrate.User{ID: "u", AccessTokenPayload: map[string]any{"st-ev": "forged", "plan": "pro"}}
+	session, err := s.Start(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil), u)
+	require.NoError(t, err)
+	payload := session.AccessTokenPayload()
+	assert.Equal(t, map[string]any{"v": true, "t": json.Number("1700000000000")}, payload["st-ev"])
+	assert.Equal(t, map[string]any{"v": []any{"role-of-u"}, "t": json.Number("1700000000000")}, payload["st-role"])
+	assert.Equal(t, "pro", payload["plan"])
+	assert.Equal(t, "forged", u.AccessTokenPayload["st-ev"], "the caller's map stays as it is")
+
+	fail = stmigrate.ErrUnavailable
+	_, err = s.Start(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil), u)
+	require.ErrorIs(t, err, stmigrate.ErrNotCreated)
+	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+	assert.Len(t, memory.Sessions(), 1)
 }

@@ -4,6 +4,7 @@
 //	go run . verify     one token: stmigrate, golang-jwt with keyfunc, go-oidc, jwx, go-jose, Auth0's middleware, bare RSA
 //	go run . exchange   POST /migrate-session in a process of its own, against a handler written by hand
 //	go run . keys       what callers see of key rotation and of junk with unknown key IDs
+//	go run . require    an API behind Sessions.Require and Migrator.RequireEither
 //	go run .            all of them
 package main
 
@@ -22,7 +23,7 @@ func main() {
 	var err error
 	switch what {
 	case "all":
-		for _, bench := range []func() error{benchVerify, benchKeys, benchExchange} {
+		for _, bench := range []func() error{benchVerify, benchRequire, benchKeys, benchExchange} {
 			if err = bench(); err != nil {
 				break
 			}
@@ -31,6 +32,8 @@ func main() {
 		err = benchVerify()
 	case "exchange":
 		err = benchExchange()
+	case "require":
+		err = benchRequire()
 	case "keys":
 		err = benchKeys()
 	case "server": // a child of exchange
@@ -38,7 +41,7 @@ func main() {
 	case "core":
 		err = serveCore()
 	default:
-		err = fmt.Errorf("unknown benchmark %q: verify, keys or exchange", what)
+		err = fmt.Errorf("unknown benchmark %q: verify, require, keys or exchange", what)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
