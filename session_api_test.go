@@ -3,6 +3,7 @@ package stmigrate_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -418,6 +419,65 @@ func TestManySessions(t *testing.T) {
 	memory.Status(500, "GET /recipe/session")
 	_, err = s.FindSessions(t.Context(), "public", "u", "7")
 	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+}
+
+// TestAccessTokenVersions: of each version that a core may sign, whoever asked for it.
+func TestAccessTokenVersions(t *testing.T) {
+	t.Parallel()
+	memory := stmigratetest.NewCore(t)
+	s := sessionsOn(t, memory.Client())
+	for cdi, version := range map[string]string{"2.21": "3", "3.1": "4", "5.2": "5"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, memory.URL+"/recipe/session",
+			strings.NewReader(`{"userId":"u","userDataInJWT":{"role":"admin"},"userDataInDatabase":{},"enableAntiCsrf":false,"useDynamicSigningKey":true}`))
+		require.NoError(t, err)
+		req.Header.Set("cdi-version", cdi)
+		resp, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		var created struct {
+			AccessToken struct{ Token string }
+			Session     struct{ Handle string }
+		}
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&created))
+		_ = resp.Body.Close()
+		header, err := base64.RawURLEncoding.DecodeString(strings.Split(created.AccessToken.Token, ".")[0])
+		require.NoError(t, err)
+		require.Contains(t, string(header), `"version":"`+version+`"`)
+
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+created.AccessToken.Token)
+		session, err := s.Verify(httptest.NewRecorder(), r, stmigrate.VerifyOptions{CheckDatabase: true})
+		require.NoError(t, err, version)
+		assert.Equal(t, created.Session.Handle, session.Handle(), version)
+		assert.Equal(t, "public", session.TenantID(), version)
+		assert.Equal(t, "admin", session.AccessTokenPayload()["role"], version)
+	}
+}
+
+// TestKeysThatRotate: a token of a new key is good at once, one of a key that is out of the core is not.
+func TestKeysThatRotate(t *testing.T) {
+	t.Parallel()
+	memory, other := stmigratetest.NewCore(t), stmigratetest.NewCore(t, stmigratetest.CoreConfig{FreshKeys: true})
+	s := sessionsOn(t, memory.Client())
+	token := func(s *stmigrate.Sessions) string {
+		w := httptest.NewRecorder()
+		_, err := s.Start(w, httptest.NewRequest(http.MethodPost, "/", nil), stmigrate.User{ID: "u"})
+		require.NoError(t, err)
+		return w.Header().Get("st-access-token")
+	}
+	verify := func(token string) error {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		_, err := s.Verify(httptest.NewRecorder(), r, stmigrate.VerifyOptions{})
+		return err
+	}
+	old := token(s)
+	require.NoError(t, verify(old))
+	memory.RotateKeys()
+	fresh := token(s)
+	require.NoError(t, verify(fresh))
+	require.NoError(t, verify(old), "until it expires")
+	require.ErrorIs(t, verify(token(sessionsOn(t, other.Client()))), stmigrate.ErrTryRefresh)
+	require.ErrorIs(t, verify(fresh[:len(fresh)-6]+"AAAAAA"), stmigrate.ErrTryRefresh)
 }
 
 // TestClaimsOfOtherRecipes: in the SDKs' format, at every mint, and before what the user was given.
