@@ -70,10 +70,10 @@ func (m *MemoryExchanges) Len() int {
 func (m *MemoryExchanges) Claim(ctx context.Context, c Claim) (Claimed, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return Claimed{}, unavailable("exchange store: %w", err)
+	now, err := m.begin(ctx)
+	if err != nil {
+		return Claimed{}, err
 	}
-	now := m.clean()
 	e := m.entries[c.Key]
 	switch {
 	case e == nil:
@@ -100,10 +100,10 @@ func (m *MemoryExchanges) Claim(ctx context.Context, c Claim) (Claimed, error) {
 func (m *MemoryExchanges) Finish(ctx context.Context, key ExchangeKey, fence Fence, f Finished) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return unavailable("exchange store: %w", err)
+	now, err := m.begin(ctx)
+	if err != nil {
+		return err
 	}
-	now := m.clean()
 	e := m.entries[key]
 	if e == nil || e.fence != fence {
 		return fmt.Errorf("%w: the entry is gone or held by another", ErrClaimLost)
@@ -123,10 +123,10 @@ func (m *MemoryExchanges) Finish(ctx context.Context, key ExchangeKey, fence Fen
 func (m *MemoryExchanges) Release(ctx context.Context, key ExchangeKey, fence Fence, suspect bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return unavailable("exchange store: %w", err)
+	now, err := m.begin(ctx)
+	if err != nil {
+		return err
 	}
-	now := m.clean()
 	e := m.entries[key]
 	switch {
 	case e == nil || e.done || e.fence != fence:
@@ -142,10 +142,9 @@ func (m *MemoryExchanges) Release(ctx context.Context, key ExchangeKey, fence Fe
 func (m *MemoryExchanges) Recall(ctx context.Context, shown ExchangeKey) (Claimed, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return Claimed{}, unavailable("exchange store: %w", err)
+	if _, err := m.begin(ctx); err != nil {
+		return Claimed{}, err
 	}
-	m.clean()
 	if e := m.shown[shown]; e != nil {
 		return e.finished(), nil
 	}
@@ -156,10 +155,10 @@ func (m *MemoryExchanges) Recall(ctx context.Context, shown ExchangeKey) (Claime
 func (m *MemoryExchanges) Peek(ctx context.Context, key ExchangeKey) (Claimed, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return Claimed{}, unavailable("exchange store: %w", err)
+	now, err := m.begin(ctx)
+	if err != nil {
+		return Claimed{}, err
 	}
-	now := m.clean()
 	e := m.entries[key]
 	switch {
 	case e == nil:
@@ -172,6 +171,14 @@ func (m *MemoryExchanges) Peek(ctx context.Context, key ExchangeKey) (Claimed, e
 
 func (e *memoryEntry) finished() Claimed {
 	return Claimed{State: ClaimDone, User: e.user, Handle: e.handle, Sealed: append([]byte(nil), e.sealed...)}
+}
+
+// begin is where every method begins, with the lock held: what is over goes, and an ended context is an error.
+func (m *MemoryExchanges) begin(ctx context.Context) (now time.Duration, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, unavailable("exchange store: %w", err)
+	}
+	return m.clean(), nil
 }
 
 // clean erases what is over by now and returns the time. Each entry is visited twice in its life, so a call costs the same

@@ -184,39 +184,60 @@ func contenders(ctx context.Context, iss *stmigratetest.Issuer) ([]contender, er
 
 // rawVerifier is the floor: what any verifier has to do, with nothing beside it.
 func rawVerifier(iss *stmigratetest.Issuer) (func(context.Context, string) error, error) {
-	var keys jose.JSONWebKeySet
-	if err := json.Unmarshal(iss.JWKS(), &keys); err != nil {
+	keys, err := rawKeys(iss.JWKS())
+	if err != nil {
 		return nil, err
 	}
-	public, ok := keys.Keys[0].Key.(*rsa.PublicKey)
-	if !ok {
-		return nil, errors.New("the issuer's key is no RSA key")
-	}
 	return func(_ context.Context, token string) error {
-		parts := strings.Split(token, ".")
-		var decoded [3][]byte
-		for i := range decoded {
-			var err error
-			if decoded[i], err = base64.RawURLEncoding.DecodeString(parts[i]); err != nil {
-				return err
-			}
-		}
-		var header struct{ Alg, Kid, Typ string }
 		var claims struct {
 			Iss, Sub, Sid, Jti string
 			Aud                []string
 			Exp, Iat           int64
 		}
-		if err := json.Unmarshal(decoded[0], &header); err != nil {
+		if err := rawToken(keys, token, &claims); err != nil {
 			return err
 		}
-		if err := json.Unmarshal(decoded[1], &claims); err != nil {
-			return err
-		}
-		if header.Alg != "RS256" || claims.Iss != iss.Issuer() || claims.Aud[0] != audience || claims.Exp < time.Now().Unix() {
+		if claims.Iss != iss.Issuer() || claims.Aud[0] != audience || claims.Exp < time.Now().Unix() {
 			return errors.New("refused")
 		}
-		sum := sha256.Sum256([]byte(token[:len(parts[0])+1+len(parts[1])]))
-		return rsa.VerifyPKCS1v15(public, crypto.SHA256, sum[:], decoded[2])
+		return nil
 	}, nil
+}
+
+func rawKeys(jwks []byte) (map[string]*rsa.PublicKey, error) {
+	var set jose.JSONWebKeySet
+	if err := json.Unmarshal(jwks, &set); err != nil {
+		return nil, err
+	}
+	keys := make(map[string]*rsa.PublicKey)
+	for _, k := range set.Keys {
+		if public, ok := k.Key.(*rsa.PublicKey); ok {
+			keys[k.KeyID] = public
+		}
+	}
+	return keys, nil
+}
+
+// rawToken decodes a token into claims and verifies its RS256 signature.
+func rawToken(keys map[string]*rsa.PublicKey, token string, claims any) error {
+	parts := strings.Split(token, ".")
+	var decoded [3][]byte
+	for i := range decoded {
+		var err error
+		if decoded[i], err = base64.RawURLEncoding.DecodeString(parts[i]); err != nil {
+			return err
+		}
+	}
+	var header struct{ Alg, Kid, Typ string }
+	if err := json.Unmarshal(decoded[0], &header); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(decoded[1], claims); err != nil {
+		return err
+	}
+	if header.Alg != "RS256" || keys[header.Kid] == nil {
+		return errors.New("refused")
+	}
+	sum := sha256.Sum256([]byte(token[:len(parts[0])+1+len(parts[1])]))
+	return rsa.VerifyPKCS1v15(keys[header.Kid], crypto.SHA256, sum[:], decoded[2])
 }

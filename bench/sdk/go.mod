@@ -22,4 +22,3 @@ require (
 )
 
 replace github.com/stmigrate/stmigrate => ../../
-
