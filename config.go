@@ -40,7 +40,8 @@ type Config struct {
 	// RevokePolicy says what a failing Revoker means. Default: [RevokeBestEffort].
 	RevokePolicy RevokePolicy
 	// NotBefore, if set, refuses sessions that began before the time it returns: of a password reset or a ban, say. The zero
-	// time refuses none. It is asked before the exchange and again before it is finished.
+	// time refuses none. It is asked before the exchange and again before it is finished; and, without Claims, before an answer
+	// is given again for a token that the Verifier refuses by now.
 	NotBefore func(ctx context.Context, s *OldSession) (time.Time, error)
 	// Mode is [Exchange] or [Shadow]. Default: Exchange.
 	Mode Mode
@@ -51,13 +52,13 @@ type Config struct {
 	// Lease is how long one exchange may take before another request may take it over; the deadlines of its steps follow
 	// from it. Default 30 s, at most 1 h.
 	Lease time.Duration
-	// Grace is how long after an exchange its answer can be had again, by the same token and only while nobody used it for
-	// more than API calls. It ends with the access token at the latest. It should be longer than Lease, for then a client that
+	// Grace is how long after an exchange its answer can be had again, by a token of the same legacy session and only while
+	// nobody used it for more than API calls. It ends with the access token at the latest. It should be longer than Lease, for then a client that
 	// was told to come back finds its answer. Default 2 min.
 	Grace time.Duration
 	// Until is the end of the migration: no legacy session is exchanged after it, and what was exchanged is remembered for that
 	// long. Required where legacy sessions carry no expiry. Default: no end; a session that tokens share (SessionID) is
-	// remembered for a year then, a token of its own until it expires.
+	// remembered for a year then, or until it expires if that is later, and a token of its own until it expires.
 	Until time.Time
 	// OnError answers a failed exchange. Default: [RenderError].
 	OnError func(http.ResponseWriter, *http.Request, error)
@@ -338,15 +339,19 @@ func (m *Migrator) configureSecrets() error {
 		if len(s) < 32 {
 			return fmt.Errorf("stmigrate: Config.Secrets[%d] has %d bytes; at least 32 random ones expected", i, len(s))
 		}
-		m.vault.secrets = append(m.vault.secrets, append([]byte(nil), s...))
 	}
-	if len(m.vault.secrets) == 0 {
+	secrets := m.cfg.Secrets
+	if len(secrets) == 0 {
 		if !local {
 			return errors.New("stmigrate: Config.Secrets is required with a store that outlives the process (32 random bytes)")
 		}
 		secret := make([]byte, 32)
 		_, _ = rand.Read(secret) // never fails: crypto/rand aborts the program instead
-		m.vault.secrets = [][]byte{secret}
+		secrets = [][]byte{secret}
+	}
+	var err error
+	if m.vault, err = newVault(secrets); err != nil {
+		return fmt.Errorf("stmigrate: Config.Secrets: %w", err)
 	}
 	m.cfg.Secrets = nil
 	return nil

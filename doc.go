@@ -26,8 +26,8 @@
 //     the provider can be switched off, [NewInsecureDecodeVerifier], or one of your own ([VerifierFunc]); [FirstOf] tries several.
 //  3. Resolve, by Config.Users: who is it in SuperTokens? Then Config.NotBefore: did the session begin before a password reset?
 //  4. A live SuperTokens session on the request stays. If it is the same user's, the legacy session is revoked and that is all.
-//  5. Claim, in Config.Exchanges: one request goes on, the others wait for its answer. Within Config.Grace the same token is
-//     given the same answer again, so that a lost answer is no lost session; a stolen token that comes later is refused, and so
+//  5. Claim, in Config.Exchanges: one request goes on, the others wait for its answer. Within Config.Grace the same
+//     legacy session is given the same answer again, so that a lost answer is no lost session; a stolen token that comes later is refused, and so
 //     is one whose session was refreshed or signed out since.
 //  6. Mint, by Config.Sessions, exactly once. If it cannot be known whether a session was created, none is given out; the next
 //     request after Config.Lease finds the orphan and revokes it.

@@ -66,7 +66,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 	seen := &identityCache{now: m.cfg.Now, end: m.cfg.Until}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if hasAccessToken(r) {
-			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r, fdi.IsAccessToken(fdi.BearerToken(r))))
+			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r))
 			return
 		}
 		token, err := m.legacyToken(r)
@@ -88,7 +88,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 			return
 		}
 		w.Header().Set(legacyHeader, "1")
-		next.ServeHTTP(w, m.withoutLegacy(context.WithValue(r.Context(), identityKey{}, id), r, false))
+		next.ServeHTTP(w, m.withoutLegacy(context.WithValue(r.Context(), identityKey{}, id), r))
 	})
 }
 
@@ -139,17 +139,18 @@ func hasAccessToken(r *http.Request) bool {
 	return fdi.IsAccessToken(fdi.BearerToken(r))
 }
 
-// withoutLegacy returns r with another context and with nothing where a legacy token may stand. A bearer token that is not
-// legacy stays.
-func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request, keepBearer bool) *http.Request {
+// withoutLegacy returns r with another context and with nothing where a legacy token may stand. A SuperTokens token stays,
+// and so does what is no bearer token at all.
+func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request) *http.Request {
 	r = r.WithContext(ctx)
 	r.Header = maps.Clone(r.Header)
 	for _, e := range m.extractors {
-		switch {
-		case e.cookie != "":
+		if e.cookie != "" {
 			dropCookie(r, e.cookie)
-		case e.name == authorization && !keepBearer:
-			delete(r.Header, authorization)
+		} else if e.name == authorization {
+			if token, err := bearer(r); token != "" || err != nil {
+				delete(r.Header, authorization)
+			}
 		}
 	}
 	return r
@@ -183,21 +184,28 @@ func (m *Migrator) identify(ctx context.Context, token string, seen *identityCac
 	ctx, cancel := context.WithTimeout(ctx, m.budget.wait)
 	defer cancel()
 	x := &exchange{m: m, extraction: extraction{token: token}, result: &Result{}}
-	if err := x.verify(ctx); err != nil {
-		return nil, &Error{"verify", err}
-	}
-	if err := x.resolve(ctx); err != nil {
-		return nil, &Error{"resolve", err}
-	}
-	if err := x.notBefore(ctx, x.result.Legacy); err != nil {
-		return nil, &Error{"resolve", err}
-	}
-	if err := x.notExchanged(ctx); err != nil {
-		return nil, &Error{"claim", err}
+	if err := x.identify(ctx); err != nil {
+		return nil, inTime(ctx, err)
 	}
 	id := &Identity{UserID: x.user.ID, TenantID: x.user.TenantID, Legacy: x.result.Legacy}
 	seen.put(key, id)
 	return id, nil
+}
+
+func (x *exchange) identify(ctx context.Context) error {
+	if err := x.verify(ctx); err != nil {
+		return &Error{"verify", err}
+	}
+	if err := x.resolve(ctx); err != nil {
+		return &Error{"resolve", err}
+	}
+	if err := x.notBefore(ctx, x.result.Legacy); err != nil {
+		return &Error{"resolve", err}
+	}
+	if err := x.notExchanged(ctx); err != nil {
+		return &Error{"claim", err}
+	}
+	return nil
 }
 
 // notExchanged refuses a session whose exchange was finished and whose grace is over.

@@ -96,6 +96,13 @@ func TestRequireEither(t *testing.T) {
 			assert.Empty(t, w.Header().Get("St-Migrate"), name)
 		}
 	})
+	t.Run("what is no bearer token stays", func(t *testing.T) {
+		t.Parallel()
+		r, api := newEither(t)
+		cookie := "sAccessToken=" + accessToken(t, r.post("tok", "st-auth-mode", "cookie"))
+		assert.Contains(t, ask(api, "GET", "Cookie", cookie, "Authorization", "Basic dTpw").Body.String(), "auth=Basic dTpw")
+		assert.Contains(t, ask(api, "GET", "Cookie", "legacy=tok", "Authorization", "Basic dTpw").Body.String(), "auth=Basic dTpw")
+	})
 	t.Run("a bearer is enough, whatever cookies a foreign page brings along", func(t *testing.T) {
 		t.Parallel()
 		_, api := newEither(t)

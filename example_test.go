@@ -117,3 +117,71 @@ func ExampleConfig_observe() {
 	// exchange migrated 1
 	// exchange replayed 1
 }
+
+// New says what is missing, at start-up and not at the first request.
+func ExampleNew() {
+	_, err := stmigrate.New(stmigrate.Config{
+		Verifier: new(stmigratetest.FakeVerifier), Sessions: new(stmigratetest.FakeSessions), Users: stmigrate.SubjectIsUserID,
+		Exchanges: stmigrate.NewMemoryExchanges(1000),
+	})
+	fmt.Println(err)
+	// Output: stmigrate: Config.Revoker is required (LeaveToExpire states that legacy sessions stay)
+}
+
+// The website on another site than the API needs cookies that are SameSite=None, and so an API on https.
+func ExampleNewSessions() {
+	client, err := core.New(core.Config{ConnectionURI: "https://core.internal:3567"})
+	if err != nil {
+		panic(err)
+	}
+	_, err = stmigrate.NewSessions(stmigrate.SessionsConfig{
+		Core: client, APIDomain: "http://localhost:3001", WebsiteOrigins: []string{"http://127.0.0.1:3000"},
+	})
+	fmt.Println(err)
+	// Output: stmigrate: SessionsConfig: cookies for a website of another site need an https APIDomain; on one machine use the same host name for both (localhost and 127.0.0.1 are two sites)
+}
+
+// Tokens of two legacy systems: each verifier knows its own, and whoever knows a token has the last word on it.
+func ExampleFirstOf() {
+	legacy, _ := stmigratetest.StartIssuer(stmigratetest.IssuerConfig{Audience: "api"})
+	defer legacy.Close()
+	older, _ := stmigratetest.StartIssuer(stmigratetest.IssuerConfig{Audience: "api"})
+	defer older.Close()
+	verifier := func(iss *stmigratetest.Issuer) stmigrate.OldSessionVerifier {
+		keys, err := stmigrate.ParseKeys(iss.JWKS())
+		if err != nil {
+			panic(err)
+		}
+		v, err := stmigrate.NewStaticKeyVerifier(keys, stmigrate.JWTConfig{Issuer: iss.Issuer(), Audience: []string{"api"}})
+		if err != nil {
+			panic(err)
+		}
+		return v
+	}
+	both := stmigrate.FirstOf(verifier(legacy), verifier(older))
+	s, err := both.Verify(context.Background(), older.Token(stmigratetest.Claims{"sub": "ada"}))
+	fmt.Println(s.Subject, err)
+	_, err = both.Verify(context.Background(), "opaque")
+	fmt.Println(stmigrate.StatusOf(err))
+	// Output:
+	// ada <nil>
+	// 401 INVALID_LEGACY_SESSION
+}
+
+// Keys at hand, with the provider switched off.
+func ExampleNewStaticKeyVerifier() {
+	legacy, _ := stmigratetest.StartIssuer(stmigratetest.IssuerConfig{Audience: "api"})
+	keys, err := stmigrate.ParseKeys(legacy.PublicKeysPEM())
+	if err != nil {
+		panic(err)
+	}
+	token := legacy.Token(stmigratetest.Claims{"sub": "ada"})
+	legacy.Close()
+	verifier, err := stmigrate.NewStaticKeyVerifier(keys, stmigrate.JWTConfig{Issuer: legacy.Issuer(), Audience: []string{"api"}})
+	if err != nil {
+		panic(err)
+	}
+	s, err := verifier.Verify(context.Background(), token)
+	fmt.Println(s.Subject, err)
+	// Output: ada <nil>
+}

@@ -17,6 +17,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/stmigrate/stmigrate/internal/fdi"
 )
 
 // ExchangeStore remembers which legacy sessions were exchanged, and for a short while with what answer.
@@ -135,39 +137,171 @@ func signedPart(token string) (string, bool) {
 
 // answer is what a finished exchange gave to the client. It leaves the process only sealed.
 type answer struct {
-	TenantID string      `json:"t"`
-	UserID   string      `json:"u"`
-	Handle   string      `json:"-"`
-	Header   http.Header `json:"h"`
-	State    []byte      `json:"s,omitempty"`
+	TenantID, UserID, Handle string
+	Header                   http.Header
+	State                    []byte
+	// Expiry is the access token's end, in Unix milliseconds; 0 where Header does not tell.
+	Expiry int64
 	// IdempotencyKey is the MAC of the first request's key, nil where it had none.
-	IdempotencyKey []byte     `json:"i,omitempty"`
-	Legacy         oldSession `json:"l"`
+	IdempotencyKey []byte
+	Legacy         oldSession
 }
 
-// oldSession is what NotBefore may want to know of a legacy session when only its exchange is left.
+// oldSession is what NotBefore may want to know of a legacy session when only its exchange is left. Times are in Unix
+// milliseconds, 0 for none.
 type oldSession struct {
-	Issuer    string    `json:"i"`
-	Subject   string    `json:"s"`
-	TenantID  string    `json:"t,omitempty"`
-	SessionID string    `json:"n,omitempty"`
-	AuthTime  time.Time `json:"a,omitzero"`
-	IssuedAt  time.Time `json:"b,omitzero"`
+	Issuer, Subject, TenantID, SessionID, TokenID string
+	AuthTime, IssuedAt, ExpiresAt                 int64
+}
+
+// append adds the answer to b, but for Handle, which the store keeps: strings and lists with their lengths before them. The
+// front-token is left out where it can be made again of what is there, since it is a third of all.
+func (a *answer) append(b []byte) []byte {
+	header, slim := a.Header, false
+	if a.Expiry != 0 {
+		header, slim = fdi.Slim(a.Header, a.UserID, time.UnixMilli(a.Expiry))
+	}
+	for _, s := range []string{
+		a.TenantID, a.UserID, string(a.State), string(a.IdempotencyKey),
+		a.Legacy.Issuer, a.Legacy.Subject, a.Legacy.TenantID, a.Legacy.SessionID, a.Legacy.TokenID,
+	} {
+		b = appendString(b, s)
+	}
+	for _, n := range []int64{a.Expiry, a.Legacy.AuthTime, a.Legacy.IssuedAt, a.Legacy.ExpiresAt} {
+		b = binary.AppendVarint(b, n)
+	}
+	if slim {
+		b = append(b, 1)
+	} else {
+		b = append(b, 0)
+	}
+	for name, values := range header {
+		b = appendString(b, name)
+		b = binary.AppendUvarint(b, uint64(len(values)))
+		for _, v := range values {
+			b = appendString(b, v)
+		}
+	}
+	return b
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// parseAnswer reads what append wrote.
+func parseAnswer(data []byte) (*answer, error) {
+	r := answerReader{data}
+	a := &answer{Header: make(http.Header)}
+	a.TenantID, a.UserID = r.text(), r.text()
+	a.State, a.IdempotencyKey = r.bytes(), r.bytes()
+	l := &a.Legacy
+	l.Issuer, l.Subject, l.TenantID, l.SessionID, l.TokenID = r.text(), r.text(), r.text(), r.text(), r.text()
+	a.Expiry, l.AuthTime, l.IssuedAt, l.ExpiresAt = r.number(), r.number(), r.number(), r.number()
+	slim := r.take(1)
+	for len(r.data) > 0 {
+		name := r.text()
+		for n := r.length(); n > 0 && r.data != nil; n-- {
+			a.Header[name] = append(a.Header[name], r.text())
+		}
+	}
+	if r.data == nil {
+		return nil, errSeal
+	}
+	if slim[0] == 1 {
+		if err := fdi.Restore(a.Header, a.UserID, time.UnixMilli(a.Expiry)); err != nil {
+			return nil, errSeal
+		}
+	}
+	return a, nil
+}
+
+// answerReader takes values off data, which is nil once there was not enough of it.
+type answerReader struct{ data []byte }
+
+func (r *answerReader) take(n uint64) []byte {
+	if n > uint64(len(r.data)) || r.data == nil {
+		r.data = nil
+		return make([]byte, min(n, 1))
+	}
+	var out []byte
+	out, r.data = r.data[:n], r.data[n:]
+	return out
+}
+
+func (r *answerReader) length() uint64 {
+	v, n := binary.Uvarint(r.data)
+	if n <= 0 {
+		r.data = nil
+		return 0
+	}
+	r.data = r.data[n:]
+	return v
+}
+
+func (r *answerReader) number() int64 {
+	v, n := binary.Varint(r.data)
+	if n <= 0 {
+		r.data = nil
+		return 0
+	}
+	r.data = r.data[n:]
+	return v
+}
+
+func (r *answerReader) text() string { return string(r.take(r.length())) }
+
+func (r *answerReader) bytes() []byte {
+	b := r.take(r.length())
+	if len(b) == 0 {
+		return nil
+	}
+	return bytes.Clone(b)
 }
 
 func remember(s *OldSession) oldSession {
-	return oldSession{s.Issuer, s.Subject, s.TenantID, s.SessionID, s.AuthTime, s.IssuedAt}
+	return oldSession{
+		s.Issuer, s.Subject, s.TenantID, s.SessionID, s.TokenID, toMillis(s.AuthTime), toMillis(s.IssuedAt), toMillis(s.ExpiresAt),
+	}
 }
 
 func (s oldSession) session() *OldSession {
 	return &OldSession{
-		Issuer: s.Issuer, Subject: s.Subject, TenantID: s.TenantID, SessionID: s.SessionID, AuthTime: s.AuthTime, IssuedAt: s.IssuedAt,
+		Issuer: s.Issuer, Subject: s.Subject, TenantID: s.TenantID, SessionID: s.SessionID, TokenID: s.TokenID,
+		AuthTime: fromMillis(s.AuthTime), IssuedAt: fromMillis(s.IssuedAt), ExpiresAt: fromMillis(s.ExpiresAt),
 	}
+}
+
+func toMillis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }
 
 // vault seals answers and names tokens, under keys that are derived from the configured secrets. The first secret seals
 // and all of them open.
 type vault struct{ secrets [][]byte }
+
+// newVault derives the sealing key material of each secret once (HKDF-Extract, RFC 5869).
+func newVault(secrets [][]byte) (vault, error) {
+	var v vault
+	for _, s := range secrets {
+		prk, err := hkdf.Extract(sha256.New, s, []byte("stmigrate secret v1"))
+		if err != nil {
+			return v, err
+		}
+		v.secrets = append(v.secrets, prk)
+	}
+	return v, nil
+}
 
 const (
 	sealVersion = 1
@@ -209,7 +343,7 @@ func (v vault) match(use, value string, sum []byte) bool {
 }
 
 func sealer(secret []byte, key ExchangeKey) (cipher.AEAD, error) {
-	k, err := hkdf.Key(sha256.New, secret, key[:], "stmigrate seal v1", 32)
+	k, err := hkdf.Expand(sha256.New, secret, "stmigrate seal v1"+string(key[:]), 32)
 	if err != nil {
 		return nil, err
 	}
@@ -222,10 +356,7 @@ func sealer(secret []byte, key ExchangeKey) (cipher.AEAD, error) {
 
 // seal encrypts an answer so that it opens only for this claim, this session handle and this transfer mode.
 func (v vault) seal(a *answer, key, shown ExchangeKey, fence Fence, mode byte) ([]byte, error) {
-	plain, err := json.Marshal(a)
-	if err != nil {
-		return nil, fmt.Errorf("sealing the answer: %w", err)
-	}
+	plain := a.append(make([]byte, 0, 2048))
 	aead, err := sealer(v.secrets[0], key)
 	if err != nil {
 		return nil, fmt.Errorf("sealing the answer: %w", err)
@@ -244,7 +375,7 @@ func (v vault) seal(a *answer, key, shown ExchangeKey, fence Fence, mode byte) (
 
 // opened is a sealed answer with what its seal vouches for.
 type opened struct {
-	answer
+	*answer
 	key, shown ExchangeKey
 	mode       byte
 }
@@ -268,8 +399,8 @@ func (v vault) open(sealed []byte, handle string) (*opened, error) {
 		if err != nil {
 			continue
 		}
-		if err := json.Unmarshal(plain, &o.answer); err != nil {
-			return nil, errSeal
+		if o.answer, err = parseAnswer(plain); err != nil {
+			return nil, err
 		}
 		o.Handle = handle
 		return o, nil

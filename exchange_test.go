@@ -2,6 +2,7 @@ package stmigrate
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"net/http"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/stmigrate/stmigrate/internal/fdi"
 )
 
 func testAnswer() *answer {
@@ -31,7 +34,7 @@ func TestSeal(t *testing.T) {
 	}
 	o, err := vault{[][]byte{other, secret}}.open(sealed, "handle-1")
 	require.NoError(t, err)
-	assert.Equal(t, *testAnswer(), o.answer)
+	assert.Equal(t, testAnswer(), o.answer)
 	assert.Equal(t, key, o.key)
 	assert.Equal(t, shown, o.shown)
 	assert.Equal(t, byte('c'), o.mode)
@@ -58,6 +61,54 @@ func TestSeal(t *testing.T) {
 	}
 }
 
+// sessionAnswer is an answer as Sessions render it, with tokens as long as the core's.
+func sessionAnswer(tb testing.TB, cookies bool) *answer {
+	tb.Helper()
+	part := base64.RawURLEncoding.EncodeToString
+	hash := string(bytes.Repeat([]byte("0"), 64))
+	access := part([]byte(`{"kid":"d-1795262921914","typ":"JWT","version":"5","alg":"RS256"}`)) + "." + part(fmt.Appendf(nil,
+		`{"iat":1795262929,"exp":1795266529,"sub":"auth0|0123456789abcdef","tId":"public","rsub":"auth0|0123456789abcdef",`+
+			`"sessionHandle":"94ea999c-7978-4f48-960d-c3e862d63142","refreshTokenHash1":"%s","parentRefreshTokenHash1":null,`+
+			`"antiCsrfToken":null,"iss":"https://api.example.com/auth"}`, hash)) + "." + part(make([]byte, 256))
+	expiry := time.UnixMilli(1795266529000)
+	h := http.Header{"Cache-Control": {"no-store"}}
+	require.NoError(tb, fdi.Wire{RefreshPath: "/auth/session/refresh", Secure: true, SameSite: http.SameSiteLaxMode}.Set(h, fdi.Tokens{
+		UserID: "auth0|0123456789abcdef", Access: access, AccessExpiry: expiry,
+		Refresh: string(bytes.Repeat([]byte("r"), 160)) + "." + hash + ".V2", RefreshExpiry: expiry,
+	}, cookies, expiry))
+	at := time.UnixMilli(1795262900000)
+	return &answer{
+		TenantID: "public", UserID: "auth0|0123456789abcdef", Handle: "94ea999c-7978-4f48-960d-c3e862d63142", Header: h,
+		State: mintState("auth0|0123456789abcdef", expiry), Expiry: expiry.UnixMilli(),
+		Legacy: remember(&OldSession{Issuer: "https://legacy.example.com/", Subject: "auth0|0123456789abcdef", SessionID: "sid-1", AuthTime: at, IssuedAt: at}),
+	}
+}
+
+// TestSealIsSlim: what can be made again is left out, and stands there again when the seal is opened.
+func TestSealIsSlim(t *testing.T) {
+	t.Parallel()
+	v := vault{[][]byte{bytes.Repeat([]byte("a"), 32)}}
+	for _, cookies := range []bool{true, false} {
+		a := sessionAnswer(t, cookies)
+		sealed, err := v.seal(a, ExchangeKey{1}, ExchangeKey{2}, Fence{3}, 'c')
+		require.NoError(t, err)
+		assert.Less(t, len(sealed), 2048, "cookies: %v", cookies)
+		assert.Equal(t, sessionAnswer(t, cookies).Header, a.Header, "the answer itself stays as it is")
+		o, err := v.open(sealed, a.Handle)
+		require.NoError(t, err)
+		assert.Equal(t, a.Header, o.Header)
+		assert.Equal(t, a.Legacy.session(), o.Legacy.session())
+
+		// A front-token that says something of its own is kept.
+		a.Header.Set("Front-Token", "another")
+		sealed, err = v.seal(a, ExchangeKey{1}, ExchangeKey{2}, Fence{3}, 'c')
+		require.NoError(t, err)
+		o, err = v.open(sealed, a.Handle)
+		require.NoError(t, err)
+		assert.Equal(t, "another", o.Header.Get("Front-Token"))
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	v := vault{[][]byte{bytes.Repeat([]byte("a"), 32)}}
 	sealed, err := v.seal(testAnswer(), ExchangeKey{1}, ExchangeKey{2}, Fence{3}, 'h')
@@ -67,10 +118,27 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, handle string) {
 		// What opens was sealed with this secret, by this process or by another one of the fuzzer's.
 		if o, err := v.open(data, handle); err == nil {
-			assert.Equal(t, *testAnswer(), o.answer)
+			assert.Equal(t, testAnswer(), o.answer)
 			assert.Equal(t, ExchangeKey{1}, o.key)
 			assert.Equal(t, ExchangeKey{2}, o.shown)
 		}
+	})
+}
+
+// FuzzAnswer: whatever is read is read again as it was.
+func FuzzAnswer(f *testing.F) {
+	f.Add(testAnswer().append(nil))
+	f.Add(sessionAnswer(f, true).append(nil))
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1})
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a, err := parseAnswer(data)
+		if err != nil {
+			return
+		}
+		again, err := parseAnswer(a.append(nil))
+		require.NoError(t, err)
+		assert.Equal(t, a, again)
 	})
 }
 
@@ -94,13 +162,7 @@ func BenchmarkMemory(b *testing.B) {
 	now := time.Unix(1e9, 0)
 	m := NewMemoryExchanges(1 << 30)
 	m.UseClock(func() time.Time { return now })
-	a := testAnswer()
-	a.Header = http.Header{
-		"Set-Cookie":                    {string(bytes.Repeat([]byte("a"), 950)), string(bytes.Repeat([]byte("r"), 380))},
-		"Front-Token":                   {string(bytes.Repeat([]byte("f"), 600))},
-		"Access-Control-Expose-Headers": {"front-token"}, "Cache-Control": {"no-store"},
-	}
-	sealed, err := vault{[][]byte{bytes.Repeat([]byte("a"), 32)}}.seal(a, ExchangeKey{}, ExchangeKey{}, Fence{}, 'c')
+	sealed, err := vault{[][]byte{bytes.Repeat([]byte("a"), 32)}}.seal(sessionAnswer(b, true), ExchangeKey{}, ExchangeKey{}, Fence{}, 'c')
 	require.NoError(b, err)
 	for b.Loop() {
 		m.Len()

@@ -13,7 +13,8 @@ import (
 )
 
 // budget holds the deadlines of an exchange's steps. They follow from the lease, and their sum is below it, so that a
-// holder has ended before somebody else may take over.
+// holder has ended before somebody else may take over. What undoes, and what must be recorded after a required revocation, may
+// take longer: the fence makes a holder who comes too late harmless.
 type budget struct{ claim, find, mint, check, revoke, finish, wait time.Duration }
 
 func newBudget(lease time.Duration) budget {
@@ -81,7 +82,7 @@ func (h *holder) mint(a *answer) error {
 	switch {
 	case errors.Is(err, ErrNotCreated):
 		h.release(h.claimed.Suspect)
-		return err
+		return inTime(ctx, err)
 	case err == nil && (t == nil || t.Handle == ""):
 		err = errors.New("the SessionMinter returned a session without a handle")
 		fallthrough
@@ -101,7 +102,7 @@ func (h *holder) guard(handle string) error {
 		return &Error{"mint", fmt.Errorf("%w: %w", ErrUnavailable, err)}
 	}
 	check, cancel := context.WithTimeout(h.ctx, x.m.budget.check)
-	err := x.notBefore(check, x.result.Legacy)
+	err := inTime(check, x.notBefore(check, x.result.Legacy))
 	cancel()
 	if err != nil {
 		return &Error{"resolve", err}
@@ -125,6 +126,7 @@ func (h *holder) finish(a *answer) error {
 		}
 		f.SealedFor = x.m.cfg.Grace
 		if expiry, ok := fdi.AccessExpiry(a.Header); ok {
+			a.Expiry = expiry.UnixMilli()
 			f.SealedFor = max(min(f.SealedFor, expiry.Sub(x.m.cfg.Now())), 0)
 		}
 		var err error

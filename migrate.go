@@ -138,7 +138,7 @@ func (x *exchange) run() error {
 	// Nothing before the claim, and nobody who waits for one, takes longer than this. What was claimed has its own time.
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.m.budget.wait)
 	defer cancel()
-	err := x.steps(ctx)
+	err := inTime(ctx, x.steps(ctx))
 	if status, _ := StatusOf(err); status != http.StatusUnauthorized && !errors.Is(err, ErrAlreadyMigrated) {
 		return err
 	}
@@ -151,6 +151,14 @@ func (x *exchange) run() error {
 		x.result.Legacy = nil
 		x.isCurrent()
 		return nil
+	}
+	return err
+}
+
+// inTime makes an error of no class, from a step whose time is over, the ErrUnavailable that it is.
+func inTime(ctx context.Context, err error) error {
+	if status, _ := StatusOf(err); err != nil && ctx.Err() != nil && status == http.StatusInternalServerError {
+		return fmt.Errorf("%w: out of time: %w", ErrUnavailable, err)
 	}
 	return err
 }
@@ -380,14 +388,15 @@ const (
 // token of its own says when that is. A session that others tokens may share, or that slides, does not.
 func (x *exchange) keepFor() time.Duration {
 	now, s, until := x.m.cfg.Now(), x.result.Legacy, x.m.cfg.Until
-	end := now.Add(sessionLife)
-	if x.kind == "jti" || x.kind == "jws" {
-		end = s.ExpiresAt
-		if s.acceptedUntil.After(end) {
-			end = s.acceptedUntil
-		}
+	end := s.ExpiresAt
+	if s.acceptedUntil.After(end) {
+		end = s.acceptedUntil
 	}
-	if !until.IsZero() && (end.IsZero() || until.Before(end) || x.kind == "sid" || x.kind == "token") {
+	shared := x.kind == "sid" || x.kind == "token"
+	if life := now.Add(sessionLife); shared && life.After(end) {
+		end = life
+	}
+	if !until.IsZero() && (end.IsZero() || until.Before(end) || shared) {
 		end = until
 	}
 	return min(max(end.Sub(now), 0), maxKeep) + 24*time.Hour

@@ -697,6 +697,49 @@ func TestRememberedForAsLongAsTokensCome(t *testing.T) {
 	assert.Zero(t, r.store.Len())
 }
 
+// TestRememberedPastAYear: a session that says when it ends is remembered until then.
+func TestRememberedPastAYear(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, leave)
+	r.verifier.Add("tok", stmigrate.OldSession{Subject: "u", SessionID: "s", ExpiresAt: r.clock.Now().Add(3 * 366 * 24 * time.Hour)})
+	expect(t, r.post("tok"), 200, "OK")
+	r.clock.Advance(2 * 366 * 24 * time.Hour)
+	expect(t, r.post("tok"), 409, "ALREADY_MIGRATED")
+}
+
+// TestOurOwnDeadline is no fault of the server: the client is told to come again.
+func TestOurOwnDeadline(t *testing.T) {
+	t.Parallel()
+	slow := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	for name, config := range map[string]func(*stmigrate.Config){
+		"resolver": func(c *stmigrate.Config) {
+			c.Users = stmigrate.UserResolverFunc(func(ctx context.Context, _ *stmigrate.OldSession) (*stmigrate.User, error) { return nil, slow(ctx) })
+		},
+		"verifier": func(c *stmigrate.Config) {
+			c.Verifier = stmigrate.VerifierFunc(func(ctx context.Context, _ string) (*stmigrate.OldSession, error) { return nil, slow(ctx) })
+		},
+		"second NotBefore": func(c *stmigrate.Config) {
+			asked := 0
+			c.NotBefore = func(ctx context.Context, _ *stmigrate.OldSession) (time.Time, error) {
+				if asked++; asked == 2 {
+					return time.Time{}, slow(ctx)
+				}
+				return time.Time{}, nil
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, leave, func(c *stmigrate.Config) { c.Lease = 400 * time.Millisecond }, config)
+			r.add("tok", "user-1", "sid-1", "")
+			expect(t, r.post("tok"), 503, "UNAVAILABLE")
+			if name != "second NotBefore" {
+				expect(t, ask(either(r), "GET", "Authorization", "Bearer tok"), 503, "UNAVAILABLE")
+			}
+		})
+	}
+}
+
 // TestExpiryAtTheEndOfTime: some systems say 9999-12-31 for never.
 func TestExpiryAtTheEndOfTime(t *testing.T) {
 	t.Parallel()
@@ -731,13 +774,13 @@ func TestRecallAfterAPasswordReset(t *testing.T) {
 	var reset time.Time
 	r := newRig(t, func(c *stmigrate.Config) {
 		c.NotBefore = func(_ context.Context, s *stmigrate.OldSession) (time.Time, error) {
-			if s.Subject != "user-1" || s.Issuer == "" {
+			if s.Subject != "user-1" || s.Issuer == "" || s.SessionID != "sid-1" || s.TokenID != "jti-1" || s.ExpiresAt.IsZero() {
 				return time.Time{}, errors.New("asked about somebody else")
 			}
 			return reset, nil
 		}
 	})
-	r.add("tok", "user-1", "sid-1", "")
+	r.add("tok", "user-1", "sid-1", "jti-1")
 	expect(t, r.post("tok"), 200, "OK")
 	expect(t, r.post("tok"), 200, "OK")
 	reset = r.clock.Now()

@@ -271,7 +271,7 @@ func (s *Sessions) FindSessions(ctx context.Context, tenantID, userID, marker st
 			switch {
 			case errors.Is(err, core.ErrUnauthorised): // it ended meanwhile
 			case err != nil:
-				cancel(coreError(err))
+				cancel(err)
 			case info.Data[SessionMarker] == marker:
 				mu.Lock()
 				defer mu.Unlock()
@@ -281,7 +281,7 @@ func (s *Sessions) FindSessions(ctx context.Context, tenantID, userID, marker st
 	}
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil {
-		return nil, err
+		return nil, coreError(err)
 	}
 	return found, nil
 }

@@ -539,7 +539,11 @@ func (s *Session) Revoke(ctx context.Context) error {
 	}
 	h := make(http.Header)
 	s.sessions.wire.Remove(h, s.cookies, !s.cookies)
+	// What an earlier step of the same response gave must not outlive the session.
 	s.w.Header().Del("Anti-Csrf")
+	if s.cookies {
+		s.w.Header().Del("St-Access-Token")
+	}
 	fdi.Merge(s.w.Header(), h)
 	return nil
 }
@@ -633,14 +637,16 @@ func (w *response) Flush() { _ = w.FlushError() }
 
 // FlushError is for [http.ResponseController].
 func (w *response) FlushError() error {
-	w.written = true
-	return http.NewResponseController(w.ResponseWriter).Flush()
+	err := http.NewResponseController(w.ResponseWriter).Flush()
+	w.written = w.written || !errors.Is(err, http.ErrNotSupported)
+	return err
 }
 
 // Hijack implements [http.Hijacker].
 func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.written = true
-	return http.NewResponseController(w.ResponseWriter).Hijack()
+	conn, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.written = w.written || !errors.Is(err, http.ErrNotSupported)
+	return conn, rw, err
 }
 
 // Written tells whether the response can carry no more headers.

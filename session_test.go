@@ -304,6 +304,9 @@ func TestReplayOnTheCore(t *testing.T) {
 			again := r.post("tok")
 			expect(t, again, tt.status, tt.code)
 			assert.Len(t, memory.Requests(createRoute), 1)
+			if tt.status == 200 {
+				assert.Equal(t, first.Header(), again.Header(), "the very same answer")
+			}
 		})
 	}
 }

@@ -291,11 +291,16 @@ func serveCore() error {
 	var n atomic.Int64
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /public/recipe/session", func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
+		var asked struct{ UserID string }
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			http.Error(w, "Invalid Json Input", http.StatusBadRequest)
+			return
+		}
 		time.Sleep(coreThinkTime)
 		w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 		handle := fmt.Sprintf("00000000-0000-0000-0000-%012d", n.Add(1))
-		_, _ = w.Write(bytes.ReplaceAll(answer, []byte(created.Session.Handle), []byte(handle)))
+		out := bytes.ReplaceAll(answer, []byte(created.Session.Handle), []byte(handle))
+		_, _ = w.Write(bytes.ReplaceAll(out, []byte(`"USER"`), []byte(`"`+asked.UserID+`"`)))
 	})
 	mux.Handle("/", memory.Core)
 	return listen(mux)

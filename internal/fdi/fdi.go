@@ -7,9 +7,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -132,7 +134,7 @@ func (w Wire) setCookie(h http.Header, name, path, value string, expires time.Ti
 // expose makes a header readable for pages of other origins.
 func expose(h http.Header, name string) {
 	name = strings.ToLower(name)
-	old := h.Get(exposeHeader)
+	old := strings.Join(h[exposeHeader], ", ")
 	switch {
 	case old == "":
 		h.Set(exposeHeader, name)
@@ -258,6 +260,40 @@ func frontToken(t Tokens) (string, error) {
 	return base64.StdEncoding.EncodeToString(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
 }
 
+// Slim returns h without its front-token, if that can be made again of what is left: most of it stands in the access token.
+func Slim(h http.Header, userID string, expiry time.Time) (slim http.Header, ok bool) {
+	slim = maps.Clone(h)
+	delete(slim, frontHeader)
+	front, err := frontToken(Tokens{UserID: userID, Access: accessToken(h), AccessExpiry: expiry})
+	if err != nil || front != h.Get(frontHeader) {
+		return h, false
+	}
+	return slim, true
+}
+
+// Restore puts the front-token back that Slim took.
+func Restore(slim http.Header, userID string, expiry time.Time) error {
+	front, err := frontToken(Tokens{UserID: userID, Access: accessToken(slim), AccessExpiry: expiry})
+	if err == nil {
+		slim.Set(frontHeader, front)
+	}
+	return err
+}
+
+// accessToken is the one that h carries, in a header or in a cookie.
+func accessToken(h http.Header) string {
+	if token := h.Get(accessHeader); token != "" {
+		return token
+	}
+	for _, cookie := range h["Set-Cookie"] {
+		if rest, ok := strings.CutPrefix(cookie, AccessCookie+"="); ok {
+			token, _, _ := strings.Cut(rest, ";")
+			return token
+		}
+	}
+	return ""
+}
+
 // AccessExpiry reads from the headers of an answer when its access token ends.
 func AccessExpiry(h http.Header) (time.Time, bool) {
 	value := h.Get(frontHeader)
@@ -267,6 +303,13 @@ func AccessExpiry(h http.Header) (time.Time, bool) {
 	data, err := base64.StdEncoding.DecodeString(value)
 	if err != nil {
 		return time.Time{}, false
+	}
+	// As we write it, which no string inside can look like, since its quotes are escaped. Others may write it otherwise.
+	if _, rest, ok := bytes.Cut(data, []byte(`,"ate":`)); ok {
+		digits, _, _ := bytes.Cut(rest, []byte(","))
+		if ms, err := strconv.ParseInt(string(digits), 10, 64); err == nil && ms > 0 {
+			return time.UnixMilli(ms), true
+		}
 	}
 	var f front
 	if json.Unmarshal(data, &f) != nil || f.Expiry <= 0 {

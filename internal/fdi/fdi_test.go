@@ -102,6 +102,22 @@ func TestRemoveAndClear(t *testing.T) {
 	}, h)
 }
 
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	dst := http.Header{
+		"Access-Control-Expose-Headers": {"X-A", "X-B, Front-Token"},
+		"Set-Cookie":                    {"host=1", "sAccessToken=old; Path=/", "sAccessToken=other; Path=/; Domain=example.com"},
+	}
+	fdi.Merge(dst, http.Header{
+		"Access-Control-Expose-Headers": {"front-token, anti-csrf"}, "Set-Cookie": {"sAccessToken=new; Path=/"}, "Front-Token": {"f"},
+	})
+	assert.Equal(t, http.Header{
+		"Access-Control-Expose-Headers": {"X-A, X-B, Front-Token, anti-csrf"},
+		"Set-Cookie":                    {"host=1", "sAccessToken=other; Path=/; Domain=example.com", "sAccessToken=new; Path=/"},
+		"Front-Token":                   {"f"},
+	}, dst)
+}
+
 func TestReading(t *testing.T) {
 	t.Parallel()
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
