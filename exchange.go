@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -356,21 +357,22 @@ func sealer(secret []byte, key ExchangeKey) (cipher.AEAD, error) {
 
 // seal encrypts an answer so that it opens only for this claim, this session handle and this transfer mode.
 func (v vault) seal(a *answer, key, shown ExchangeKey, fence Fence, mode byte) ([]byte, error) {
-	plain := a.append(make([]byte, 0, 2048))
 	aead, err := sealer(v.secrets[0], key)
 	if err != nil {
 		return nil, fmt.Errorf("sealing the answer: %w", err)
 	}
-	out := make([]byte, 0, sealHead+sealNonce+len(plain)+aead.Overhead())
+	const begin = sealHead + sealNonce
+	out := make([]byte, 0, 2304)
 	out = append(out, sealVersion, mode)
 	out = append(out, fence[:]...)
 	out = append(out, key[:]...)
 	out = append(out, shown[:]...)
+	head := append(out[:sealHead:sealHead], a.Handle...)
 	nonce := make([]byte, sealNonce)
 	_, _ = rand.Read(nonce) // never fails: crypto/rand aborts the program instead
-	head := append(out[:sealHead:sealHead], a.Handle...)
-	out = append(out, nonce...)
-	return aead.Seal(out, nonce, plain, head), nil
+	out = a.append(append(out, nonce...))
+	out = slices.Grow(out, aead.Overhead())
+	return aead.Seal(out[:begin], nonce, out[begin:], head), nil // in the place of the plain text
 }
 
 // opened is a sealed answer with what its seal vouches for.

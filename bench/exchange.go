@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/MicahParks/keyfunc/v3"
@@ -29,12 +30,15 @@ import (
 const (
 	clients       = 64
 	requests      = 4000
-	rounds        = 5
+	rounds        = 9
 	coreThinkTime = 5 * time.Millisecond
 )
 
 // usage is what a server process says of itself.
-type usage struct{ Bytes, Allocs uint64 }
+type usage struct {
+	Bytes, Allocs uint64
+	CPU           time.Duration
+}
 
 // benchExchange drives the exchange and a bare handler in turn, each in a process of its own.
 func benchExchange() error {
@@ -60,7 +64,7 @@ func benchExchange() error {
 	}
 	fmt.Printf("Exchange: %d clients, core answers in %v, memory store, %d requests a round, medians of %d interleaved rounds\n",
 		clients, coreThinkTime, requests, rounds)
-	perSecond, bytesPer, allocsPer := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
+	perSecond, bytesPer, allocsPer, cpuPer := map[string][]float64{}, map[string][]float64{}, map[string][]float64{}, map[string][]float64{}
 	for round := range rounds + 1 {
 		tokens := make([]string, requests)
 		for i := range tokens {
@@ -84,11 +88,13 @@ func benchExchange() error {
 			}
 			perSecond[v] = append(perSecond[v], requests/took.Seconds())
 			bytesPer[v] = append(bytesPer[v], float64(after.Bytes-before.Bytes)/requests)
+			cpuPer[v] = append(cpuPer[v], float64((after.CPU-before.CPU).Microseconds())/requests)
 			allocsPer[v] = append(allocsPer[v], float64(after.Allocs-before.Allocs)/requests)
 		}
 	}
 	for _, v := range variants {
-		fmt.Printf("  %-12s %7.0f requests/s %7.1f KiB %5.0f allocations a request\n", v, median(perSecond[v]), median(bytesPer[v])/1024, median(allocsPer[v]))
+		fmt.Printf("  %-12s %7.0f requests/s %5.0f µs of CPU %7.1f KiB %5.0f allocations a request\n",
+			v, median(perSecond[v]), median(cpuPer[v]), median(bytesPer[v])/1024, median(allocsPer[v]))
 	}
 	verdict("KiB a request", median(bytesPer["stmigrate"])/1024, 45)
 	verdict("allocations a request", median(allocsPer["stmigrate"]), 330)
@@ -198,7 +204,9 @@ func serve(args []string) error {
 	mux.HandleFunc("/stats", func(w http.ResponseWriter, _ *http.Request) {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
-		_ = json.NewEncoder(w).Encode(usage{m.TotalAlloc, m.Mallocs})
+		var r syscall.Rusage
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r)
+		_ = json.NewEncoder(w).Encode(usage{m.TotalAlloc, m.Mallocs, time.Duration(r.Utime.Nano() + r.Stime.Nano())})
 	})
 	return listen(mux)
 }

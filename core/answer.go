@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 )
 
@@ -30,24 +29,24 @@ type answer struct {
 	Message string `json:"message"`
 
 	Session *struct {
-		Handle       string         `json:"handle"`
-		UserID       string         `json:"userId"`
-		RecipeUserID string         `json:"recipeUserId"`
-		TenantID     string         `json:"tenantId"`
-		Payload      map[string]any `json:"userDataInJWT"`
+		Handle       string `json:"handle"`
+		UserID       string `json:"userId"`
+		RecipeUserID string `json:"recipeUserId"`
+		TenantID     string `json:"tenantId"`
+		Payload      object `json:"userDataInJWT"`
 	} `json:"session"`
 	AccessToken  *wireToken `json:"accessToken"`
 	RefreshToken *wireToken `json:"refreshToken"`
 	AntiCSRF     string     `json:"antiCsrfToken"`
 
-	Handle       string         `json:"sessionHandle"`
-	UserID       string         `json:"userId"`
-	RecipeUserID string         `json:"recipeUserId"`
-	TenantID     string         `json:"tenantId"`
-	Payload      map[string]any `json:"userDataInJWT"`
-	Data         map[string]any `json:"userDataInDatabase"`
-	Expiry       int64          `json:"expiry"`
-	Created      int64          `json:"timeCreated"`
+	Handle       string `json:"sessionHandle"`
+	UserID       string `json:"userId"`
+	RecipeUserID string `json:"recipeUserId"`
+	TenantID     string `json:"tenantId"`
+	Payload      object `json:"userDataInJWT"`
+	Data         object `json:"userDataInDatabase"`
+	Expiry       int64  `json:"expiry"`
+	Created      int64  `json:"timeCreated"`
 
 	Handles        []string `json:"sessionHandles"`
 	HandlesRevoked []string `json:"sessionHandlesRevoked"`
@@ -65,16 +64,19 @@ type wireToken struct {
 
 // decode reads body, which must be one JSON value and nothing else.
 func decode(body []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	err := d.Decode(into)
-	if err == nil {
-		if _, err = d.Token(); errors.Is(err, io.EOF) {
-			return nil
-		}
-		err = errors.New("something follows it")
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("the answer is not the JSON expected: %v", err)
 	}
-	return fmt.Errorf("the answer is not the JSON expected: %v", err)
+	return nil
+}
+
+// object is a JSON object whose numbers are json.Number.
+type object map[string]any
+
+func (o *object) UnmarshalJSON(data []byte) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	return d.Decode((*map[string]any)(o))
 }
 
 // decodeAnswer reads an answer that has a status, and makes an error of every status but OK.

@@ -214,7 +214,7 @@ func (c *Client) attempt(ctx context.Context, req request, uri string, payload [
 	defer func() { _ = resp.Body.Close() }()
 	limit := cmp.Or(req.maxAnswer, maxAnswer)
 	// Read to its end, an answer leaves its connection to the next call. One that is too long loses it.
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	body, err := readAll(resp, limit+1)
 	switch {
 	case err != nil && resp.StatusCode == http.StatusOK:
 		failed.Err = fmt.Errorf("the answer broke off: %w", err)
@@ -239,6 +239,16 @@ func (c *Client) attempt(ctx context.Context, req request, uri string, payload [
 		c.forget(version) // the core is another than it was
 	}
 	return nil, failed
+}
+
+// readAll reads an answer of at most limit bytes, in one piece where the answer says how long it is.
+func readAll(resp *http.Response, limit int64) ([]byte, error) {
+	var b bytes.Buffer
+	if n := resp.ContentLength; n > 0 && n <= 64<<10 {
+		b.Grow(int(n) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(io.LimitReader(resp.Body, limit))
+	return b.Bytes(), err
 }
 
 func (c *Client) setHeaders(r *http.Request, req request, version string) {

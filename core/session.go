@@ -113,7 +113,7 @@ func (c *Client) CreateSession(ctx context.Context, tenantID string, s NewSessio
 		route:    createSession,
 		tenantID: tenantID,
 		body: createBody{
-			UserID: s.UserID, Payload: object(s.Payload), Data: object(s.Data), AntiCSRF: s.AntiCSRF, DynamicKey: !s.StaticKey,
+			UserID: s.UserID, Payload: orEmpty(s.Payload), Data: orEmpty(s.Data), AntiCSRF: s.AntiCSRF, DynamicKey: !s.StaticKey,
 		},
 		invalid: required("UserID", s.UserID),
 	}, wants{access: true, refresh: true, antiCSRF: s.AntiCSRF, tenantID: tenantID})
@@ -237,7 +237,7 @@ func (c *Client) UserSessions(ctx context.Context, tenantID, userID string) ([]s
 func (c *Client) SetSessionData(ctx context.Context, handle string, data map[string]any) error {
 	return c.answer(ctx, request{
 		route:   putData,
-		body:    map[string]any{"sessionHandle": handle, "userDataInDatabase": object(data)},
+		body:    map[string]any{"sessionHandle": handle, "userDataInDatabase": orEmpty(data)},
 		invalid: required("handle", handle),
 	}, nil)
 }
@@ -248,7 +248,7 @@ func (c *Client) SetSessionData(ctx context.Context, handle string, data map[str
 func (c *Client) SetSessionPayload(ctx context.Context, handle string, payload map[string]any) error {
 	return c.answer(ctx, request{
 		route:   putPayload,
-		body:    map[string]any{"sessionHandle": handle, "userDataInJWT": object(payload)},
+		body:    map[string]any{"sessionHandle": handle, "userDataInJWT": orEmpty(payload)},
 		invalid: required("handle", handle),
 	}, nil)
 }
@@ -375,8 +375,8 @@ func required(name string, values ...string) error {
 	return nil
 }
 
-// object is m, and {} for nil, since the core refuses null.
-func object(m map[string]any) map[string]any {
+// orEmpty is m, and {} for nil, since the core refuses null.
+func orEmpty(m map[string]any) map[string]any {
 	if m == nil {
 		return map[string]any{}
 	}

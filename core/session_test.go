@@ -325,7 +325,7 @@ func TestUselessAnswers(t *testing.T) {
 		{"page", "<html>sign in</html>", "not the JSON expected", create},
 		{"array", "[]", "not the JSON expected", create},
 		{"null", "null", "status", create},
-		{"two values", created + created, "something follows it", create},
+		{"two values", created + created, "after top-level value", create},
 		{"no status", without(`"status":"OK",`, ""), "status", create},
 		{"other status", without(`"OK"`, `"MAYBE"`), `"MAYBE"`, create},
 		{"no session", without(session52+",", ""), "session.handle", create},

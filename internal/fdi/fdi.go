@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -235,12 +236,6 @@ func sameCookie(a, b string) bool {
 	return err == nil && x.Path == y.Path && x.Domain == y.Domain
 }
 
-type front struct {
-	UserID  string          `json:"uid"`
-	Expiry  int64           `json:"ate"`
-	Payload json.RawMessage `json:"up"`
-}
-
 // frontToken is what the frontend may read of an access token: whose it is, until when, and its payload.
 func frontToken(t Tokens) (string, error) {
 	parts := strings.Split(t.Access, ".")
@@ -251,13 +246,25 @@ func frontToken(t Tokens) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("the access token's payload is not base64url: %w", err)
 	}
+	if !json.Valid(payload) {
+		return "", errors.New("the access token's payload is not JSON")
+	}
+	out := make([]byte, 0, len(payload)+len(t.UserID)+64)
+	out = append(appendQuoted(append(out, `{"uid":`...), t.UserID), `,"ate":`...)
+	out = append(strconv.AppendInt(out, t.AccessExpiry.UnixMilli(), 10), `,"up":`...)
+	return base64.StdEncoding.EncodeToString(append(append(out, payload...), '}')), nil
+}
+
+// appendQuoted appends s as a JSON string in which Unicode and HTML stand for themselves.
+func appendQuoted(b []byte, s string) []byte {
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return append(append(append(b, '"'), s...), '"')
+	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(front{UserID: t.UserID, Expiry: t.AccessExpiry.UnixMilli(), Payload: payload}); err != nil {
-		return "", fmt.Errorf("the access token's payload is not JSON")
-	}
-	return base64.StdEncoding.EncodeToString(bytes.TrimSuffix(out.Bytes(), []byte("\n"))), nil
+	_ = enc.Encode(s) // a string always is JSON
+	return append(b, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
 }
 
 // Slim returns h without its front-token, if that can be made again of what is left: most of it stands in the access token.
@@ -311,7 +318,9 @@ func AccessExpiry(h http.Header) (time.Time, bool) {
 			return time.UnixMilli(ms), true
 		}
 	}
-	var f front
+	var f struct {
+		Expiry int64 `json:"ate"`
+	}
 	if json.Unmarshal(data, &f) != nil || f.Expiry <= 0 {
 		return time.Time{}, false
 	}
