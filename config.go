@@ -217,7 +217,8 @@ type Result struct {
 // Migrator exchanges legacy sessions. It is an [http.Handler] for POST /migrate-session and safe for concurrent use.
 type Migrator struct {
 	cfg         Config
-	extractors  []Extractor
+	extractors  []Extractor // the unguarded ones first
+	inHeaders   []Extractor // those of them that leave the body alone
 	crossOrigin *http.CrossOriginProtection
 	vault       vault
 	finder      SessionFinder
@@ -392,6 +393,16 @@ func (m *Migrator) configureExtract() error {
 			return fmt.Errorf("stmigrate: Config.Origins is required where a token may stand in the %s: any website could send it", e.name)
 		}
 	}
+	slices.SortStableFunc(m.extractors, func(a, b Extractor) int {
+		switch {
+		case a.guarded == b.guarded:
+			return 0
+		case b.guarded:
+			return -1
+		}
+		return 1
+	})
+	m.inHeaders = slices.DeleteFunc(slices.Clone(m.extractors), func(e Extractor) bool { return e.body })
 	m.cfg.Extract, m.cfg.Origins = nil, nil
 	return nil
 }

@@ -103,31 +103,14 @@ func (m *Migrator) renderError(w http.ResponseWriter, r *http.Request, err error
 // legacyToken finds the legacy token of an API's request as extract does. A body is the API's and is not read.
 func (m *Migrator) legacyToken(r *http.Request) (token string, err error) {
 	foreign := false
-	for _, guarded := range []bool{false, true} {
-		for _, e := range m.extractors {
-			if e.body || e.guarded != guarded {
-				continue
-			}
-			found, err := e.find(r)
-			switch {
-			case guarded && !m.trusted(r):
-				foreign = foreign || err != nil || found != ""
-			case err != nil:
-				return "", classed(err, e.name)
-			case found == "":
-			case len(found) > maxToken:
-				return "", fmt.Errorf("%w: a token of %d bytes in %s, at most %d expected", ErrBadRequest, len(found), e.name, maxToken)
-			case token != "" && token != found:
-				return "", fmt.Errorf("%w: %s holds another token than an earlier place", ErrBadRequest, e.name)
-			default:
-				token = found
-			}
-		}
+	token, err = m.findToken(r, m.inHeaders, func(e Extractor) {
+		found, err := e.find(r)
+		foreign = foreign || err != nil || found != ""
+	})
+	if err == nil && token == "" && foreign {
+		err = foreignOrigin(r)
 	}
-	if token == "" && foreign {
-		return "", foreignOrigin(r)
-	}
-	return token, nil
+	return token, err
 }
 
 func hasAccessToken(r *http.Request) bool {

@@ -230,18 +230,11 @@ func (r *answerReader) take(n uint64) []byte {
 	return out
 }
 
-func (r *answerReader) length() uint64 {
-	v, n := binary.Uvarint(r.data)
-	if n <= 0 {
-		r.data = nil
-		return 0
-	}
-	r.data = r.data[n:]
-	return v
-}
+func (r *answerReader) length() uint64 { return takeVarint(r, binary.Uvarint) }
+func (r *answerReader) number() int64  { return takeVarint(r, binary.Varint) }
 
-func (r *answerReader) number() int64 {
-	v, n := binary.Varint(r.data)
+func takeVarint[T int64 | uint64](r *answerReader, read func([]byte) (T, int)) T {
+	v, n := read(r.data)
 	if n <= 0 {
 		r.data = nil
 		return 0

@@ -179,38 +179,41 @@ func (m *Migrator) extract(r *http.Request) (extraction, error) {
 	if x.idempotencyKey, err = m.idempotencyKey(r); err != nil {
 		return x, err
 	}
-	trusted, foreign := m.trusted(r), false
-	for _, guarded := range []bool{false, true} {
-		for _, e := range m.extractors {
-			if e.guarded != guarded {
-				continue
-			}
-			if guarded && !trusted {
-				foreign = true
-				continue
-			}
-			token, err := e.find(r)
-			if err != nil {
-				return x, classed(err, e.name)
-			}
-			switch {
-			case token == "":
-			case len(token) > maxToken:
-				return x, fmt.Errorf("%w: a token of %d bytes in %s, at most %d expected", ErrBadRequest, len(token), e.name, maxToken)
-			case x.token == "":
-				x.token = token
-			case subtle.ConstantTimeCompare([]byte(x.token), []byte(token)) == 0:
-				return x, fmt.Errorf("%w: %s holds another token than an earlier place", ErrBadRequest, e.name)
-			}
-		}
-	}
+	foreign := false
+	x.token, err = m.findToken(r, m.extractors, func(Extractor) { foreign = true })
 	switch {
+	case err != nil:
+		return x, err
 	case x.token != "":
 		return x, nil
 	case foreign:
 		return x, foreignOrigin(r)
 	}
 	return x, ErrNoToken
+}
+
+// findToken returns the one token that stands in places, "" where there is none. A guarded place is not looked at for a
+// foreign page; skipped is told of it.
+func (m *Migrator) findToken(r *http.Request, places []Extractor, skipped func(Extractor)) (token string, err error) {
+	for _, e := range places {
+		if e.guarded && !m.trusted(r) {
+			skipped(e)
+			continue
+		}
+		found, err := e.find(r)
+		switch {
+		case err != nil:
+			return "", classed(err, e.name)
+		case found == "":
+		case len(found) > maxToken:
+			return "", fmt.Errorf("%w: a token of %d bytes in %s, at most %d expected", ErrBadRequest, len(found), e.name, maxToken)
+		case token == "":
+			token = found
+		case subtle.ConstantTimeCompare([]byte(token), []byte(found)) == 0:
+			return "", fmt.Errorf("%w: %s holds another token than an earlier place", ErrBadRequest, e.name)
+		}
+	}
+	return token, nil
 }
 
 // trusted tells whether a request may use what browsers send along on their own. A WebSocket begins with a GET, and is no
