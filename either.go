@@ -66,7 +66,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 	seen := &identityCache{now: m.cfg.Now, end: m.cfg.Until}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if hasAccessToken(r) {
-			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r))
+			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r, fdi.IsAccessToken(fdi.BearerToken(r))))
 			return
 		}
 		token, err := m.legacyToken(r)
@@ -88,7 +88,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 			return
 		}
 		w.Header().Set(legacyHeader, "1")
-		next.ServeHTTP(w, m.withoutLegacy(context.WithValue(r.Context(), identityKey{}, id), r))
+		next.ServeHTTP(w, m.withoutLegacy(context.WithValue(r.Context(), identityKey{}, id), r, false))
 	})
 }
 
@@ -123,20 +123,31 @@ func hasAccessToken(r *http.Request) bool {
 }
 
 // withoutLegacy returns r with another context and with nothing where a legacy token may stand. A SuperTokens token stays,
-// and so does what is no bearer token at all.
-func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request) *http.Request {
+// which keepBearer says there is, and so does what is no bearer token at all.
+func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request, keepBearer bool) *http.Request {
 	r = r.WithContext(ctx)
 	r.Header = maps.Clone(r.Header)
 	for _, e := range m.extractors {
-		if e.cookie != "" {
+		switch {
+		case e.cookie != "":
 			dropCookie(r, e.cookie)
-		} else if e.name == authorization {
-			if token, err := bearer(r); token != "" || err != nil {
-				delete(r.Header, authorization)
-			}
+		case e.name == authorization && !keepBearer && hasBearer(r):
+			delete(r.Header, authorization)
 		}
 	}
 	return r
+}
+
+// hasBearer tells whether FromBearer would find or refuse something, without looking at all of the token once more.
+func hasBearer(r *http.Request) bool {
+	lines := r.Header[authorization]
+	if len(lines) != 1 {
+		return len(lines) > 1
+	}
+	const scheme = "Bearer"
+	line := lines[0]
+	return len(line) > maxToken+len(scheme+" ") ||
+		(len(line) >= len(scheme) && strings.EqualFold(line[:len(scheme)], scheme))
 }
 
 func dropCookie(r *http.Request, name string) {
