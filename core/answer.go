@@ -2,6 +2,7 @@ package core
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,18 +16,46 @@ type statusError struct {
 }
 
 func (e *statusError) Error() string { return e.class.Error() }
+func (e *statusError) Unwrap() error { return e.class }
 
 var statuses = map[string]error{
 	"UNAUTHORISED":          ErrUnauthorised,
 	"TRY_REFRESH_TOKEN":     ErrTryRefresh,
 	"TOKEN_THEFT_DETECTED":  ErrTheft,
 	"UNKNOWN_MAPPING_ERROR": ErrUnknownMapping,
+
+	"WRONG_CREDENTIALS_ERROR":                ErrWrongCredentials,
+	"UNKNOWN_USER_ID_ERROR":                  ErrUnknownUser,
+	"UNKNOWN_EMAIL_ERROR":                    ErrUnknownUser,
+	"UNKNOWN_SUPERTOKENS_USER_ID_ERROR":      ErrUnknownUser,
+	"EMAIL_ALREADY_EXISTS_ERROR":             ErrEmailExists,
+	"PHONE_NUMBER_ALREADY_EXISTS_ERROR":      ErrLoginExists,
+	"THIRD_PARTY_USER_ALREADY_EXISTS_ERROR":  ErrLoginExists,
+	"EMAIL_CHANGE_NOT_ALLOWED_ERROR":         ErrNotAllowed,
+	"ASSOCIATION_NOT_ALLOWED_ERROR":          ErrNotAllowed,
+	"RESET_PASSWORD_INVALID_TOKEN_ERROR":     ErrInvalidToken,
+	"EMAIL_VERIFICATION_INVALID_TOKEN_ERROR": ErrInvalidToken,
+	"EMAIL_ALREADY_VERIFIED_ERROR":           ErrEmailVerified,
+	"USER_ID_MAPPING_ALREADY_EXISTS_ERROR":   ErrMappingExists,
+	"UNKNOWN_ROLE_ERROR":                     ErrUnknownRole,
+	"TENANT_NOT_FOUND_ERROR":                 ErrUnknownTenant,
+}
+
+// refusals are the texts of a 400 that say more than that the caller erred.
+var refusals = []struct {
+	begins string
+	class  error
+}{
+	{"AppId or tenantId not found", ErrUnknownTenant},
+	{"UserId is already in use in ", ErrUserIDInUse},
+	{"Cannot create a userId mapping where the externalId is also a SuperTokens userID", ErrExternalIDTaken},
 }
 
 // answer is all that the answers of this package's routes are made of.
 type answer struct {
 	Status  string `json:"status"`
 	Message string `json:"message"`
+	Reason  string `json:"reason"`
 
 	Session *struct {
 		Handle       string `json:"handle"`
@@ -54,6 +83,51 @@ type answer struct {
 	SuperTokensID string `json:"superTokensUserId"`
 	ExternalID    string `json:"externalUserId"`
 	Info          string `json:"externalUserIdInfo"`
+
+	SuperTokensIDExists bool `json:"doesSuperTokensUserIdExist"`
+	ExternalIDExists    bool `json:"doesExternalUserIdExist"`
+
+	User     *wireUser    `json:"user"`
+	Users    []wireUser   `json:"users"`
+	Email    string       `json:"email"`
+	Token    string       `json:"token"`
+	Count    *int         `json:"count"`
+	Roles    []string     `json:"roles"`
+	Metadata object       `json:"metadata"`
+	Tenants  []wireTenant `json:"tenants"`
+	wireTenant
+
+	Verified        *bool `json:"isVerified"`
+	DidUserExist    *bool `json:"didUserAlreadyExist"`
+	DidMappingExist *bool `json:"didMappingExist"`
+	CreatedRole     *bool `json:"createdNewRole"`
+	AlreadyHadRole  *bool `json:"didUserAlreadyHaveRole"`
+	HadRole         *bool `json:"didUserHaveRole"`
+	WasAlreadyThere *bool `json:"wasAlreadyAssociated"`
+	WasThere        *bool `json:"wasAssociated"`
+}
+
+// wireUser is a user with an e-mail and a password at CDI 3.1, and any user, with its logins, at 5.2.
+type wireUser struct {
+	ID        string      `json:"id"`
+	Email     string      `json:"email"`
+	Joined    int64       `json:"timeJoined"`
+	TenantIDs []string    `json:"tenantIds"`
+	Logins    []wireLogin `json:"loginMethods"`
+}
+
+type wireLogin struct {
+	Recipe    string   `json:"recipeId"`
+	ID        string   `json:"recipeUserId"`
+	Email     string   `json:"email"`
+	TenantIDs []string `json:"tenantIds"`
+}
+
+// wireTenant is a tenant: what it allows stands in EmailPassword at CDI 3.1, in FirstFactors at 5.2.
+type wireTenant struct {
+	TenantID      string                  `json:"tenantId"`
+	EmailPassword *struct{ Enabled bool } `json:"emailPassword"`
+	FirstFactors  []string                `json:"firstFactors"`
 }
 
 type wireToken struct {
@@ -97,8 +171,10 @@ func decodeAnswer(body []byte) (*answer, error) {
 			return nil, missing("session")
 		}
 		class = &TheftError{Handle: a.Session.Handle, UserID: a.Session.UserID}
+	case errors.Is(class, ErrMappingExists):
+		class = &MappingExistsError{SuperTokensID: a.SuperTokensIDExists, ExternalID: a.ExternalIDExists}
 	}
-	return nil, &statusError{class: class, message: a.Message}
+	return nil, &statusError{class: class, message: cmp.Or(a.Message, a.Reason)}
 }
 
 // missing is what is wrong with an answer whose field is absent, empty or nonsense.

@@ -23,41 +23,82 @@ import (
 // route is one operation of the core.
 type route struct {
 	method, path string
+	rid          string // of the recipe, by which the core tells apart what shares a path
 	// repeat: when a host did not answer, broke off or answered 5xx, the call may be made again on another host though the
 	// first may have done it. Without it a call goes to another host only if not one byte of it was sent, and after a 429.
 	repeat bool
 	// unversioned: the operation has no cdi-version.
 	unversioned bool
-	maxAnswer   int64 // bytes; 0: 2 MiB
+	at31        *route // what stands for it at CDI 3.1, if anything else does
+	maxAnswer   int64  // bytes; 0: 2 MiB
 }
 
 // The routes, and which of them may be repeated.
 var (
 	// A second create is a second session, which nobody knows of.
-	createSession = route{method: "POST", path: "/recipe/session", repeat: false}
+	createSession = route{method: "POST", path: "/recipe/session", rid: session, repeat: false}
 	// A repeated refresh is harmless until somebody uses the first one's tokens. Another tab may have done so since, and then
 	// the core sees theft and a user loses a session; so the browser repeats, which knows its tabs, and not this client.
-	refreshSession = route{method: "POST", path: "/recipe/session/refresh", repeat: false}
+	refreshSession = route{method: "POST", path: "/recipe/session/refresh", rid: session, repeat: false}
 	// Verify makes the refresh token that came with the access token the current one. Once it is, the same verify finds it so
 	// and gives the same answer.
-	verifySession = route{method: "POST", path: "/recipe/session/verify", repeat: true}
+	verifySession = route{method: "POST", path: "/recipe/session/verify", rid: session, repeat: true}
 	// Regenerate writes the payload, again the same, and signs a token that is stored nowhere.
-	regenerateSession = route{method: "POST", path: "/recipe/session/regenerate", repeat: true}
+	regenerateSession = route{method: "POST", path: "/recipe/session/regenerate", rid: session, repeat: true}
 	// Removed twice is removed. The second answer lists only what the first had left.
-	removeSessions = route{method: "POST", path: "/recipe/session/remove", repeat: true}
+	removeSessions = route{method: "POST", path: "/recipe/session/remove", rid: session, repeat: true}
 	// The same data put again are the same data.
-	putData    = route{method: "PUT", path: "/recipe/session/data", repeat: true}
-	putPayload = route{method: "PUT", path: "/recipe/jwt/data", repeat: true}
-	// Reads.
-	getSession   = route{method: "GET", path: "/recipe/session", repeat: true}
-	userSessions = route{method: "GET", path: "/recipe/session/user", repeat: true}
-	getMapping   = route{method: "GET", path: "/recipe/userid/map", repeat: true}
-	getJWKS      = route{method: "GET", path: jwksPath, repeat: true, unversioned: true, maxAnswer: 512 << 10}
-	getVersions  = route{method: "GET", path: "/apiversion", repeat: true, unversioned: true}
-	getHello     = route{method: "GET", path: "/hello", repeat: true, unversioned: true}
+	putData    = route{method: "PUT", path: "/recipe/session/data", rid: session, repeat: true}
+	putPayload = route{method: "PUT", path: "/recipe/jwt/data", rid: session, repeat: true}
+
+	// Of a repeated sign-up the answer would be that the e-mail exists, though this very call brought it there; of a repeated
+	// import or token, that it existed, or was used.
+	signUp            = route{method: "POST", path: "/recipe/signup", rid: emailPassword, repeat: false}
+	importHash        = route{method: "POST", path: "/recipe/user/passwordhash/import", rid: emailPassword, repeat: false}
+	createResetToken  = route{method: "POST", path: "/recipe/user/password/reset/token", rid: emailPassword, repeat: false}
+	consumeResetToken = route{method: "POST", path: "/recipe/user/password/reset/token/consume", rid: emailPassword, repeat: false}
+	createMapping     = route{method: "POST", path: "/recipe/userid/map", repeat: false}
+	createEmailToken  = route{method: "POST", path: "/recipe/user/email/verify/token", rid: "emailverification", repeat: false}
+	verifyEmail       = route{method: "POST", path: "/recipe/user/email/verify", rid: "emailverification", repeat: false}
+	// These leave the same behind however often they are made. What the last answer says was there before may be the work of
+	// an earlier try.
+	putUser         = route{method: "PUT", path: "/recipe/user", rid: emailPassword, repeat: true}
+	removeUser      = route{method: "POST", path: "/user/remove", repeat: true}
+	removeMapping   = route{method: "POST", path: "/recipe/userid/map/remove", repeat: true}
+	putMappingInfo  = route{method: "PUT", path: "/recipe/userid/external-user-id-info", repeat: true}
+	unverifyEmail   = route{method: "POST", path: "/recipe/user/email/verify/remove", rid: "emailverification", repeat: true}
+	putRole         = route{method: "PUT", path: "/recipe/role", rid: "userroles", repeat: true}
+	addUserRole     = route{method: "PUT", path: "/recipe/user/role", rid: "userroles", repeat: true}
+	removeUserRole  = route{method: "POST", path: "/recipe/user/role/remove", rid: "userroles", repeat: true}
+	putMetadata     = route{method: "PUT", path: "/recipe/user/metadata", rid: "usermetadata", repeat: true}
+	removeMetadata  = route{method: "POST", path: "/recipe/user/metadata/remove", rid: "usermetadata", repeat: true}
+	addTenantUser   = route{method: "POST", path: "/recipe/multitenancy/tenant/user", rid: "multitenancy", repeat: true}
+	leaveTenantUser = route{method: "POST", path: "/recipe/multitenancy/tenant/user/remove", rid: "multitenancy", repeat: true}
+	// Reads. A sign-in changes nothing.
+	signIn        = route{method: "POST", path: "/recipe/signin", rid: emailPassword, repeat: true}
+	getUser       = route{method: "GET", path: "/recipe/user", rid: emailPassword, repeat: true}
+	getUserByID   = route{method: "GET", path: "/user/id", repeat: true, at31: &getUser}
+	getUsersBy    = route{method: "GET", path: "/users/by-accountinfo", repeat: true, at31: &getUser}
+	countUsers    = route{method: "GET", path: "/users/count", repeat: true}
+	isVerified    = route{method: "GET", path: "/recipe/user/email/verify", rid: "emailverification", repeat: true}
+	getUserRoles  = route{method: "GET", path: "/recipe/user/roles", rid: "userroles", repeat: true}
+	getMetadata   = route{method: "GET", path: "/recipe/user/metadata", rid: "usermetadata", repeat: true}
+	getTenant31   = route{method: "GET", path: "/recipe/multitenancy/tenant", rid: "multitenancy", repeat: true}
+	getTenant     = route{method: "GET", path: "/recipe/multitenancy/tenant/v2", rid: "multitenancy", repeat: true, at31: &getTenant31}
+	listTenants31 = route{method: "GET", path: "/recipe/multitenancy/tenant/list", rid: "multitenancy", repeat: true}
+	listTenants   = route{method: "GET", path: "/recipe/multitenancy/tenant/list/v2", rid: "multitenancy", repeat: true, at31: &listTenants31}
+	getSession    = route{method: "GET", path: "/recipe/session", rid: session, repeat: true}
+	userSessions  = route{method: "GET", path: "/recipe/session/user", rid: session, repeat: true}
+	getMapping    = route{method: "GET", path: "/recipe/userid/map", repeat: true}
+	getJWKS       = route{method: "GET", path: jwksPath, repeat: true, unversioned: true, maxAnswer: 512 << 10}
+	getVersions   = route{method: "GET", path: "/apiversion", repeat: true, unversioned: true}
+	getHello      = route{method: "GET", path: "/hello", repeat: true, unversioned: true}
 )
 
 const (
+	session       = "session"
+	emailPassword = "emailpassword"
+
 	jwksPath   = "/.well-known/jwks.json"
 	maxAnswer  = 2 << 20
 	maxMessage = 1 << 10
@@ -70,7 +111,7 @@ type request struct {
 	tenantID string   // "/<tenant>" goes before the path; "": nothing does
 	query    []string // names and values in turn
 	body     any      // what becomes the JSON body; nil: none
-	secrets  []string // tokens of body: they must not come back in a message
+	secrets  []string // tokens, passwords and hashes of body: they must not come back in a message
 	// invalid is what is wrong with the arguments, if anything: then nothing is sent.
 	invalid error
 }
@@ -86,9 +127,6 @@ func (c *Client) call(ctx context.Context, req request, read func(body []byte) e
 	}
 	if err := ValidTenantID(req.tenantID); err != nil {
 		return refuse(err)
-	}
-	if req.tenantID != "" {
-		path = "/" + req.tenantID + path
 	}
 	var payload []byte
 	if req.body != nil {
@@ -108,6 +146,12 @@ func (c *Client) call(ctx context.Context, req request, read func(body []byte) e
 		if version, err = c.negotiate(ctx); err != nil {
 			return err
 		}
+	}
+	if version == cdi31 && req.at31 != nil {
+		req.route = *req.at31
+	}
+	if path = req.path; req.tenantID != "" {
+		path = "/" + req.tenantID + path
 	}
 	body, failed := c.try(ctx, req, path, payload, version)
 	if failed != nil {
@@ -235,8 +279,15 @@ func (c *Client) attempt(ctx context.Context, req request, uri string, payload [
 	failed.RetryAfter = c.retryAfter(resp.Header.Get("Retry-After"))
 	// A 408 comes from a proxy that waited for bytes, and what it passed on meanwhile is its secret.
 	failed.notDone = failed.Status >= 400 && failed.Status < 500 && failed.Status != http.StatusRequestTimeout
-	if failed.Status == http.StatusBadRequest && strings.HasPrefix(failed.Message, "cdi-version ") {
-		c.forget(version) // the core is another than it was
+	if failed.Status == http.StatusBadRequest {
+		if strings.HasPrefix(failed.Message, "cdi-version ") {
+			c.forget(version) // the core is another than it was
+		}
+		for _, refusal := range refusals {
+			if strings.HasPrefix(failed.Message, refusal.begins) {
+				failed.Err = refusal.class
+			}
+		}
 	}
 	return nil, failed
 }
@@ -261,8 +312,8 @@ func (c *Client) setHeaders(r *http.Request, req request, version string) {
 	if version != "" {
 		r.Header.Set("cdi-version", version)
 	}
-	if strings.HasPrefix(req.path, "/recipe/session") || req.path == putPayload.path {
-		r.Header.Set("rid", "session")
+	if req.rid != "" {
+		r.Header.Set("rid", req.rid)
 	}
 	if req.method != "GET" {
 		r.Header.Set("content-type", "application/json; charset=utf-8")
@@ -284,8 +335,12 @@ func (c *Client) retryAfter(header string) time.Duration {
 func (c *Client) clean(said []byte, secrets []string) string {
 	text := string(said)
 	for _, secret := range append([]string{c.apiKey}, secrets...) {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "[redacted]")
+		if secret == "" {
+			continue
+		}
+		quoted, _ := json.Marshal(secret) // a string always can
+		for _, form := range []string{secret, strings.Trim(string(quoted), `"`)} {
+			text = strings.ReplaceAll(text, form, "[redacted]")
 		}
 	}
 	text = strings.ToValidUTF8(text[:min(len(text), maxMessage)], "?")
@@ -298,7 +353,9 @@ func (c *Client) clean(said []byte, secrets []string) string {
 }
 
 // cdiVersions are the ones this client speaks, best first.
-var cdiVersions = []string{"5.2", "3.1"}
+var cdiVersions = []string{"5.2", cdi31}
+
+const cdi31 = "3.1"
 
 // negotiation is one run of asking the core for its versions. Its fields are read when done is closed.
 type negotiation struct {

@@ -1,5 +1,6 @@
-// Package core is a client of a SuperTokens core over its HTTP API, the Core Driver Interface (CDI): sessions, user ID
-// mappings, signing keys. It speaks CDI 5.2 or 3.1, whichever of the two is the higher one that the core knows.
+// Package core is a client of a SuperTokens core over its HTTP API, the Core Driver Interface (CDI): sessions, users with an
+// e-mail and a password, user ID mappings, e-mail verification, roles, metadata, tenants, signing keys. It speaks CDI 5.2 or 3.1,
+// whichever of the two is the higher one that the core knows.
 //
 // Every call is bounded by its context and by [Config.Timeout], reads a bounded answer, and fails with an [*Error] that
 // says what the core answered and whether it may have done something. An answer that lacks what it must have (a token, a
@@ -7,9 +8,9 @@
 //
 // # Security
 //
-// The API key and all session tokens travel in what this client sends: use https unless the network is trusted. Neither
+// The API key, session tokens and passwords travel in what this client sends: use https unless the network is trusted. None
 // stands in an error of this package. Redirects are not followed, and the environment's proxy is not used, for they would
-// carry both to other hosts. User IDs and session handles are the caller's to check: the core creates a session for any
+// carry them to other hosts. User IDs and session handles are the caller's to check: the core creates a session for any
 // user ID.
 package core
 

@@ -72,7 +72,9 @@ func FuzzParseHost(f *testing.F) {
 		assert.Nil(t, u.User)
 		assert.NotEmpty(t, u.Hostname())
 		assert.True(t, strings.HasSuffix(u.Path, "/recipe/session"))
-		assert.NotContains(t, u.Path, "..")
+		for _, segment := range strings.Split(u.Path, "/") {
+			assert.NotContains(t, []string{".", ".."}, segment)
+		}
 		assert.Equal(t, "x=1", u.RawQuery)
 	})
 }

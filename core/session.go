@@ -293,16 +293,12 @@ type UserIDMapping struct {
 // UserIDMapping returns the mapping that id is one side of. Without one the error is an [ErrUnknownMapping], which does not
 // say whether there is such a user.
 func (c *Client) UserIDMapping(ctx context.Context, id string, t IDType) (*UserIDMapping, error) {
-	types := []string{AnyID: "ANY", SuperTokensID: "SUPERTOKENS", ExternalID: "EXTERNAL"}
-	invalid := required("id", id)
-	if t < 0 || int(t) >= len(types) {
-		t, invalid = AnyID, fmt.Errorf("no such IDType: %d", t)
-	}
+	name, invalid := t.name()
 	var mapping *UserIDMapping
 	err := c.answer(ctx, request{
 		route:   getMapping,
-		query:   []string{"userId", id, "userIdType", types[t]},
-		invalid: invalid,
+		query:   []string{"userId", id, "userIdType", name},
+		invalid: cmp.Or(required("id", id), invalid),
 	}, func(a *answer) error {
 		m := UserIDMapping{SuperTokensID: a.SuperTokensID, ExternalID: a.ExternalID, Info: a.Info}
 		asked := t != ExternalID && id == m.SuperTokensID || t != SuperTokensID && id == m.ExternalID

@@ -21,7 +21,7 @@ import (
 type recording struct {
 	Steps []struct {
 		Name, Method, Path string
-		Query              map[string]string
+		Headers, Query     map[string]string
 		Body               map[string]any
 	}
 	Recorded map[string][]struct {
