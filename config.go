@@ -7,17 +7,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/internal/isnil"
 )
 
 // Config says how legacy sessions are exchanged. Verifier, Sessions, Users, Exchanges and Revoker are required: nothing
 // that guards may be nil.
 type Config struct {
-	// Verifier tells to whom a legacy token belongs. Required.
+	// Verifier tells to whom a legacy token belongs. Required. It may be, or hold in a [FirstOf], a [Redeemer].
 	Verifier OldSessionVerifier
 	// Sessions mints the SuperTokens session. Required; a [Sessions] in most programs. With an Exchanges store that other
 	// processes share it must be a [SessionFinder], too.
@@ -39,16 +40,26 @@ type Config struct {
 	Extract []Extractor
 	// RevokePolicy says what a failing Revoker means. Default: [RevokeBestEffort].
 	RevokePolicy RevokePolicy
+	// RevokeAfter leaves the legacy session alive for that long after its exchange, so that a rollout can be rolled back
+	// ([Migrator.Rollback]): users go on with it then. Until it is revoked, a stolen legacy token is good at whatever accepts it
+	// but this Migrator. It needs [RevokeBestEffort], a store that is a [RevocationOutbox], and a worker in some process
+	// ([Migrator.StartRevocations]). Default 0: the legacy session is revoked at once.
+	RevokeAfter time.Duration
 	// NotBefore, if set, refuses sessions that began before the time it returns: of a password reset or a ban, say. The zero
 	// time refuses none. It is asked before the exchange and again before it is finished; and, without Claims, before an answer
 	// is given again for a token that the Verifier refuses by now.
 	NotBefore func(ctx context.Context, s *OldSession) (time.Time, error)
 	// Mode is [Exchange] or [Shadow]. Default: Exchange.
 	Mode Mode
-	// Admit chooses who is migrated already; the others are answered 204 and keep their legacy session. Default: everybody.
+	// Admit chooses who is migrated already; the others are answered 204 and keep their legacy session. It does not go together with a
+	// [Redeemer]. Default: everybody.
 	Admit func(*OldSession) bool
 	// RequireIdempotencyKey refuses requests without an Idempotency-Key header. Default: it is optional.
 	RequireIdempotencyKey bool
+	// Epoch names this rollout, in at most 64 bytes, the same on all nodes, so that it can be taken back as a whole: see
+	// [Migrator.Rollback]. It needs a store that is an [EpochStore]. What was exchanged can be taken back for as long as it is
+	// remembered (Until), and for 30 days at least. Default: none, and no way back.
+	Epoch string
 	// Lease is how long one exchange may take before another request may take it over; the deadlines of its steps follow
 	// from it. Default 30 s, at most 1 h.
 	Lease time.Duration
@@ -58,11 +69,12 @@ type Config struct {
 	Grace time.Duration
 	// Until is the end of the migration: no legacy session is exchanged after it, and what was exchanged is remembered for that
 	// long. Required where legacy sessions carry no expiry. Default: no end; a session that tokens share (SessionID) is
-	// remembered for a year then, or until it expires if that is later, and a token of its own until it expires.
+	// remembered for a year then, or until it expires if that is later, and a token of its own until it expires. What is owed to a
+	// Revoker, or has an Epoch, is remembered for 30 days at least, whatever Until says.
 	Until time.Time
 	// OnError answers a failed exchange. Default: [RenderError].
 	OnError func(http.ResponseWriter, *http.Request, error)
-	// Observe is told of every exchange and every attempt to revoke, on the request's goroutine. Default: nobody.
+	// Observe is told of every exchange and every attempt to revoke, on the goroutine of the request or the worker. Default: nobody.
 	Observe func(context.Context, Event)
 	// Logger gets what fails and why. Default: nothing is logged.
 	Logger *slog.Logger
@@ -85,9 +97,12 @@ type RevokePolicy int
 
 const (
 	// RevokeBestEffort revokes the legacy session after the exchange is finished; a failure is observed and the user goes on.
-	// The attempt is this process's, once: it is lost if the process dies before.
+	// With a store that is a [RevocationOutbox] the revocation is recorded with the exchange, sealed, and tried until it succeeds
+	// or is given up: see [Migrator.StartRevocations]. Without one the attempt is this process's, once, and lost if it dies before.
 	RevokeBestEffort RevokePolicy = iota
-	// RevokeRequired revokes it before the exchange is finished; a failure undoes the exchange ([ErrRevokeFailed]).
+	// RevokeRequired revokes it before the exchange is finished; a failure undoes the exchange ([ErrRevokeFailed]). Where the
+	// store is a [ClaimNoter] a process that dies in between leaves nobody without a session: after a revocation whose exchange
+	// did not end, that very token can be exchanged for up to a day, though the Verifier refuses it by now.
 	RevokeRequired
 )
 
@@ -147,7 +162,9 @@ func (m mappedUsers) ResolveUser(ctx context.Context, s *OldSession) (*User, err
 }
 
 // Revoker ends a legacy session at its provider. A session that is over already is success, not an error. What else it
-// ends (other devices, the whole grant) is for its documentation to say.
+// ends (other devices, the whole grant) is for its documentation to say. What it is given may have been read back from a store:
+// the session's times are whole milliseconds then, and its Claims what JSON makes of them. An error may be a [RevokeError].
+// Neither it nor a panic should hold the token; runs of 16 bytes of it are taken out of the text. It must heed ctx.
 type Revoker interface {
 	Revoke(ctx context.Context, token string, s *OldSession) error
 }
@@ -174,17 +191,18 @@ type Event struct {
 	// Name is "exchange" (one for each call of Migrate) or "revoke" (one for each attempt).
 	Name string
 	// Outcome of an exchange is one of [OutcomeMigrated] and so on, or the wire's status of its error ("ALREADY_MIGRATED").
-	// Outcome of a revocation is "revoked" or "failed".
+	// Outcome of a revocation is "revoked", "failed" (it is tried again, if the store can keep it), or "dead" (it is given up).
 	Outcome string
 	// Step is where it failed, as in [Error]; "" on success.
 	Step string
-	// Kind is by what the legacy session was named: "sid", "jti", "jws" or "token"; "" where it did not come to that.
+	// Kind is by what the legacy session was named: "sid", "jti", "jws" or "token"; "refresh" where it did not come to more than a
+	// token of a [Redeemer]; "" where it did not come to that.
 	Kind string
 	// Issuer and TenantID are the legacy session's, "" where it was not verified.
 	Issuer, TenantID string
 	// SubjectHash stands for issuer and subject: equal for the same person, under this deployment's secret.
 	SubjectHash string
-	// Attempt counts from 1.
+	// Attempt counts from 1. That of the request itself, if it makes one, comes before the first of a worker.
 	Attempt  int
 	Duration time.Duration
 	Err      error
@@ -202,6 +220,8 @@ const (
 	OutcomeShadow = "shadow"
 	// OutcomeNotAdmitted: Admit said no, nothing was minted.
 	OutcomeNotAdmitted = "not_admitted"
+	// OutcomeRolledBack: Config.Epoch was rolled back, nothing was minted.
+	OutcomeRolledBack = "rolled_back"
 )
 
 // Result is what became of a request.
@@ -222,6 +242,9 @@ type Migrator struct {
 	crossOrigin *http.CrossOriginProtection
 	vault       vault
 	finder      SessionFinder
+	outbox      RevocationOutbox // nil: the store is none
+	workers     atomic.Int32     // Revocations of this process
+	poked       chan struct{}
 	queue       *keyedQueue
 	log         *slog.Logger
 	budget      budget
@@ -236,16 +259,17 @@ func New(cfg Config) (*Migrator, error) {
 		hint    string
 	}{
 		{"Verifier", noVerifier(cfg.Verifier), "NewJWKSVerifier, say"},
-		{"Sessions", isNil(cfg.Sessions), "NewSessions, say"},
-		{"Users", isNil(cfg.Users) || cfg.Users == UserResolver(mappedUsers{}), "SubjectIsUserID or MappedUsers, say"},
-		{"Exchanges", isNil(cfg.Exchanges), "NewMemoryExchanges for one process, say"},
-		{"Revoker", isNil(cfg.Revoker), "LeaveToExpire states that legacy sessions stay"},
+		{"Sessions", isnil.Value(cfg.Sessions), "NewSessions, say"},
+		{"Users", isnil.Value(cfg.Users) || cfg.Users == UserResolver(mappedUsers{}), "SubjectIsUserID or MappedUsers, say"},
+		{"Exchanges", isnil.Value(cfg.Exchanges), "NewMemoryExchanges for one process, say"},
+		{"Revoker", isnil.Value(cfg.Revoker), "LeaveToExpire states that legacy sessions stay"},
 	} {
 		if required.missing {
 			return nil, fmt.Errorf("stmigrate: Config.%s is required (%s)", required.field, required.hint)
 		}
 	}
-	m := &Migrator{cfg: cfg, crossOrigin: http.NewCrossOriginProtection(), queue: newKeyedQueue(), log: cfg.Logger}
+	m := &Migrator{cfg: cfg, crossOrigin: http.NewCrossOriginProtection(), queue: newKeyedQueue(), log: cfg.Logger, poked: make(chan struct{}, 1)}
+	m.outbox, _ = cfg.Exchanges.(RevocationOutbox)
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -264,11 +288,28 @@ func New(cfg Config) (*Migrator, error) {
 	switch cfg.RevokePolicy {
 	case RevokeBestEffort:
 	case RevokeRequired:
-		if cfg.Revoker == Revoker(LeaveToExpire) {
+		if endsNothing(cfg.Revoker) {
 			return nil, errors.New("stmigrate: Config.RevokePolicy is RevokeRequired and Config.Revoker is LeaveToExpire, which revokes nothing")
 		}
 	default:
 		return nil, fmt.Errorf("stmigrate: Config.RevokePolicy %d is unknown", cfg.RevokePolicy)
+	}
+	switch {
+	case cfg.RevokeAfter < 0:
+		return nil, fmt.Errorf("stmigrate: Config.RevokeAfter is %v; it must not be negative", cfg.RevokeAfter)
+	case cfg.RevokeAfter == 0:
+	case cfg.RevokePolicy == RevokeRequired:
+		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.RevokePolicy is RevokeRequired, which revokes before the exchange is finished")
+	case !m.revokes():
+		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.Revoker is LeaveToExpire, which revokes nothing")
+	case m.outbox == nil:
+		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.Exchanges is no RevocationOutbox: nobody would remember to revoke")
+	}
+	if _, ok := cfg.Exchanges.(EpochStore); cfg.Epoch != "" && (!ok || len(cfg.Epoch) > 64) {
+		return nil, fmt.Errorf("stmigrate: Config.Epoch is %d bytes; at most 64 expected, and an EpochStore as Config.Exchanges", len(cfg.Epoch))
+	}
+	if err := checkRedeemers(cfg); err != nil {
+		return nil, fmt.Errorf("stmigrate: %w", err)
 	}
 	_, mapped := cfg.Users.(mappedUsers)
 	if issuers := issuersOf(cfg.Verifier); len(issuers) > 1 && (mapped || cfg.Users == UserResolver(SubjectIsUserID)) {
@@ -278,25 +319,12 @@ func New(cfg Config) (*Migrator, error) {
 	return m, nil
 }
 
-// isNil sees a nil that an interface hides, too.
-func isNil(v any) bool {
-	if v == nil {
-		return true
-	}
-	r := reflect.ValueOf(v)
-	switch r.Kind() {
-	case reflect.Pointer, reflect.Func, reflect.Map, reflect.Slice, reflect.Interface, reflect.Chan:
-		return r.IsNil()
-	}
-	return false
-}
-
 // noVerifier tells whether v, or one of those that it tries, is nil.
 func noVerifier(v OldSessionVerifier) bool {
 	if several, ok := v.(firstOf); ok {
 		return len(several) == 0 || slices.ContainsFunc(several, noVerifier)
 	}
-	return isNil(v)
+	return isnil.Value(v)
 }
 
 // onlyJWTs tells whether v knows a token by what stands in it, so that what is not its own never was.
@@ -304,7 +332,7 @@ func onlyJWTs(v OldSessionVerifier) bool {
 	if several, ok := v.(firstOf); ok {
 		return !slices.ContainsFunc(several, func(w OldSessionVerifier) bool { return !onlyJWTs(w) })
 	}
-	_, ok := v.(*JWTVerifier)
+	_, ok := v.(interface{ onlyJWTs() })
 	return ok
 }
 
@@ -407,7 +435,7 @@ func (m *Migrator) configureExtract() error {
 	return nil
 }
 
-// issuersOf returns the issuers that verifiers of this package stand for.
+// issuersOf returns the issuers that verifiers stand for, of this package, or with a method Issuer.
 func issuersOf(v OldSessionVerifier) map[string]bool {
 	out := make(map[string]bool)
 	switch v := v.(type) {
@@ -419,6 +447,8 @@ func issuersOf(v OldSessionVerifier) map[string]bool {
 		}
 	case interface{ issuer() string }:
 		out[v.issuer()] = true
+	case interface{ Issuer() string }:
+		out[v.Issuer()] = true
 	}
 	return out
 }

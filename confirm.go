@@ -2,17 +2,14 @@ package stmigrate
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
+	"github.com/stmigrate/stmigrate/internal/ask"
+	"github.com/stmigrate/stmigrate/internal/claims"
 )
 
 // ConfirmFunc vouches for a token whose signature was not verified. It returns nil only if whoever issued the token says that
@@ -85,79 +82,49 @@ const (
 // call takes 5 s and 64 KiB at the most. So that strangers cannot spend the provider's limits, one ConfirmFunc makes at most 50
 // calls a second and 32 at a time, and remembers refused tokens for a minute.
 func ConfirmWithUserInfo(url string, client *http.Client) ConfirmFunc {
-	if client == nil {
-		client = new(http.Client)
-	}
-	c := &userInfo{url: url, client: *client, limit: rate.NewLimiter(confirmRate, confirmRate), flying: make(chan struct{}, confirmInFlight),
-		refused: make(map[[sha256.Size]byte]time.Time), secret: make([]byte, 32)}
-	c.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	_, _ = rand.Read(c.secret) // never fails
+	limits := ask.Limits{Timeout: confirmTimeout, Body: confirmMaxBody, PerSecond: confirmRate, InFlight: confirmInFlight}
+	c := &userInfo{url: url, caller: ask.New(client, limits, time.Now), refused: ask.NewMemory[struct{}](confirmRefused, time.Now)}
 	return c.confirm
 }
 
 type userInfo struct {
-	url    string
-	client http.Client
-	limit  *rate.Limiter
-	flying chan struct{}
-	secret []byte // names tokens in refused, so that nobody can aim at a name or read a token out of a dump
-
-	mu      sync.Mutex
-	refused map[[sha256.Size]byte]time.Time // until when
+	url     string
+	caller  *ask.Caller
+	refused *ask.Memory[struct{}]
 }
 
 func (c *userInfo) confirm(ctx context.Context, token string, s *OldSession) error {
-	if _, err := jwksParseURL(c.url); err != nil {
+	if err := ask.Endpoint(c.url, false, false); err != nil {
 		return unavailable("ConfirmWithUserInfo: the URL: %w", err)
 	}
-	mac := hmac.New(sha256.New, c.secret)
-	mac.Write([]byte(token))
-	name := [sha256.Size]byte(mac.Sum(nil))
-	if c.wasRefused(name) {
+	if _, ok := c.refused.Get(token); ok {
 		return fmt.Errorf("%w: the provider's userinfo endpoint refused the token a moment ago", ErrInvalidSession)
-	}
-	if !c.limit.Allow() {
-		return &retryError{unavailable("more than %d userinfo calls a second", confirmRate), time.Second}
-	}
-	select {
-	case c.flying <- struct{}{}:
-		defer func() { <-c.flying }()
-	default:
-		return unavailable("%d userinfo calls are in flight already", confirmInFlight)
 	}
 	err := c.ask(ctx, token, s.Subject)
 	if errors.Is(err, ErrInvalidSession) {
-		c.refuse(name)
+		c.refused.Put(token, struct{}{}, confirmKeep)
 	}
 	return err
 }
 
 func (c *userInfo) ask(ctx context.Context, token, subject string) error {
-	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
-	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
 	if err != nil {
-		return unavailable("userinfo: %w", err)
+		return unavailable("userinfo: the URL is none")
 	}
 	r.Header.Set("Authorization", "Bearer "+token)
-	r.Header.Set("Accept", "application/json")
-	res, err := c.client.Do(r)
+	res, err := c.caller.Do(ctx, r)
 	if err != nil {
 		return unavailable("userinfo: %w", err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	switch res.StatusCode {
+	switch res.Status {
 	case http.StatusOK:
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Errorf("%w: the provider's userinfo endpoint refused the token with status %d", ErrInvalidSession, res.StatusCode)
+		return fmt.Errorf("%w: the provider's userinfo endpoint refused the token with status %d", ErrInvalidSession, res.Status)
 	default:
-		return unavailable("userinfo: status %d, 200 or 401 wanted", res.StatusCode)
+		return unavailable("userinfo: status %d, 200 or 401 wanted", res.Status)
 	}
-	body, err := readBounded(res.Body, confirmMaxBody)
-	if err != nil {
-		return unavailable("userinfo: %w", err)
-	}
-	answer, err := jsonObject(string(body))
+	answer, err := claims.Object(string(res.Body))
 	if err != nil {
 		return unavailable("userinfo: %w", err)
 	}
@@ -166,28 +133,4 @@ func (c *userInfo) ask(ctx context.Context, token, subject string) error {
 		return fmt.Errorf("%w: the provider's userinfo endpoint names another user (sub) than the token", ErrInvalidSession)
 	}
 	return nil
-}
-
-func (c *userInfo) wasRefused(name [sha256.Size]byte) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	until, ok := c.refused[name]
-	if ok && !time.Now().Before(until) {
-		delete(c.refused, name)
-		return false
-	}
-	return ok
-}
-
-// refuse remembers a refused token. Where there is no room some other one is forgotten, which costs one call at worst.
-func (c *userInfo) refuse(name [sha256.Size]byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for other := range c.refused {
-		if len(c.refused) < confirmRefused {
-			break
-		}
-		delete(c.refused, other)
-	}
-	c.refused[name] = time.Now().Add(confirmKeep)
 }

@@ -24,6 +24,8 @@
 //     for requests from Config.Origins. Two different tokens are an error, and so is one over 16 KiB.
 //  2. Verify, by Config.Verifier: [NewJWKSVerifier] with the provider's keys, [NewStaticKeyVerifier] with keys at hand, so that
 //     the provider can be switched off, [NewInsecureDecodeVerifier], or one of your own ([VerifierFunc]); [FirstOf] tries several.
+//     Package providers configures them for Auth0, Cognito, Okta, Firebase, Keycloak and others; package opaque asks the provider
+//     about opaque tokens, and redeems refresh tokens ([Redeemer]); package ownsession reads a backend's own sessions.
 //  3. Resolve, by Config.Users: who is it in SuperTokens? Then Config.NotBefore: did the session begin before a password reset?
 //  4. A live SuperTokens session on the request stays. If it is the same user's, the legacy session is revoked and that is all.
 //  5. Claim, in Config.Exchanges: one request goes on, the others wait for its answer. Within Config.Grace the same
@@ -32,13 +34,14 @@
 //  6. Mint, by Config.Sessions, exactly once. If it cannot be known whether a session was created, none is given out; the next
 //     request after Config.Lease finds the orphan and revokes it.
 //  7. Finish: the answer is recorded, sealed under Config.Secrets, before anybody sees it.
-//  8. Revoke the legacy session, by Config.Revoker.
+//  8. Revoke the legacy session, by Config.Revoker: at once, or after Config.RevokeAfter. With a store that is a
+//     [RevocationOutbox] the revocation is recorded with the exchange and tried until it succeeds or is given up.
 //
 // What the client is told:
 //
 //	class                                              status  body's "status"
 //	success                                            200     OK
-//	[Shadow], or Config.Admit said no                  204
+//	[Shadow], Config.Admit said no, or rolled back     204
 //	[ErrBadRequest]                                    400     BAD_REQUEST
 //	[ErrNoToken]                                       401     NO_LEGACY_SESSION
 //	[ErrInvalidSession], [ErrExpiredSession], [ErrNotMine]  401  INVALID_LEGACY_SESSION
@@ -59,8 +62,39 @@
 // would have happened. Then let some through with Config.Admit, then everybody. When the last legacy sessions have expired,
 // set Config.Until and take the handler out.
 //
-// With more than one process, or where a restart must not forget, the [ExchangeStore] must be a shared one.
-// [NewMemoryExchanges] is for one process and one lifetime.
+// A rollout can be taken back if its Config.Epoch has a name and its legacy sessions live on for a while (Config.RevokeAfter):
+// [Migrator.Rollback] ends the SuperTokens sessions that it minted and has nobody migrated any more, on all processes at once.
+// APIs behind [Migrator.RequireEither] take the legacy sessions again, and the next rollout, under another name, migrates
+// everybody anew.
+//
+// With more than one process, or where a restart must not forget, the [ExchangeStore] must be a shared one: stores/sqlstore
+// (PostgreSQL; SQLite for one machine) or stores/redisstore, a module of its own. [NewMemoryExchanges] is for one process and one
+// lifetime.
+//
+// # Revoking the legacy sessions
+//
+// [Migrator.StartRevocations] starts a worker that works off what the exchanges owe, within what the provider allows
+// ([RevocationBudget], shared by all processes), with back-off and dead letters; [ForecastRevocations] tells how long that will
+// take. Without a worker in its process, a request revokes before it answers.
+//
+//	worker, err := migrator.StartRevocations(stmigrate.RevocationConfig{
+//		Budgets: map[string]stmigrate.RevocationBudget{"https://legacy.example.com/": {Calls: 150, Per: time.Minute}}})
+//	defer worker.Close()
+//
+// Package revoke has revokers for RFC 7009, for providers' APIs, for rows and cookies of one's own. Each says which other sessions
+// and devices it ends.
+//
+// # Logins
+//
+// Users who are not signed in have no session to exchange; they come by their password. [NewEmailPassword] has the functions of a
+// login over the core. [Override] answers for the users of a [LegacyUserStore], too, who stay there; package login imports them to
+// SuperTokens as they sign in. login/sqlusers, login/passwordgrant and login/cognito are legacy user stores. After [EmailPassword]'s
+// SignIn, [Sessions.Start] starts the session:
+//
+//	users, err := stmigrate.Override(stmigrate.OverrideConfig{
+//		Original: stmigrate.NewEmailPassword(supertokens), Legacy: legacyUsers})
+//	user, err := users.SignIn(ctx, "", email, password)
+//	session, err := sessions.Start(w, r, stmigrate.User{ID: user.ID})
 //
 // # Cross-origin frontends
 //
@@ -78,12 +112,13 @@
 // The owner's own exchange then answers ALREADY_MIGRATED, which is the sign to look for. A rate limit belongs in front of the
 // handler, as in front of any login.
 //
-// With [RevokeRequired] the legacy session ends before the exchange is recorded. If the process dies in between, or the store
-// fails, the user is left with neither session, where the verifier notices the revocation at once (opaque tokens, sessions of
-// your own), and signs in again. [RevokeBestEffort] has no such gap.
+// With [RevokeRequired] the legacy session ends before the exchange is recorded. With a store that is a [ClaimNoter], what the
+// Verifier said is noted before that, sealed: if the process dies in between, the very token goes on from there for a day,
+// though the Verifier refuses it by now; NotBefore and Users are asked again. With another store the user is left with neither
+// session, where the verifier notices the revocation at once (opaque tokens, sessions of your own), and signs in again.
 //
 // A session that a crash left behind was never given to anybody. The next request for the same legacy session finds and
-// revokes it; if none comes, it ends by itself, unrefreshed.
+// revokes it, and [Migrator.StartRevocations] does if none comes, within two leases; without that, it ends by itself, unrefreshed.
 //
 // A refresh that an SDK has made, and whose new tokens nobody has used yet, cannot be seen in a core up to CDI 5.5: until they
 // are used, a replay within Grace is still given the first tokens, and whoever refreshes with them later is told of theft.

@@ -191,6 +191,9 @@ func (x *exchange) identify(ctx context.Context) error {
 	if err := x.verify(ctx); err != nil {
 		return &Error{"verify", err}
 	}
+	if x.redeemer != nil {
+		return &Error{"verify", errRedeemable}
+	}
 	if err := x.resolve(ctx); err != nil {
 		return &Error{"resolve", err}
 	}

@@ -40,6 +40,19 @@ var (
 	// ErrClaimLost: the claim is held with another [Fence] by now.
 	ErrClaimLost = errors.New("claim lost")
 
+	// ErrWrongCredentials: no user has this e-mail and this password.
+	ErrWrongCredentials = errors.New("wrong e-mail or password")
+	// ErrEmailExists: somebody in the tenant has this e-mail already, in SuperTokens or in the legacy store.
+	ErrEmailExists = errors.New("e-mail exists already")
+	// ErrUseLegacyReset: only the legacy system can reset this user's password.
+	ErrUseLegacyReset = errors.New("the password can only be reset in the legacy system")
+	// ErrResetToken: the token of a password reset is unknown, used or over.
+	ErrResetToken = errors.New("invalid password reset token")
+	// ErrConflict: what is to be imported contradicts what SuperTokens has already. Nothing was overwritten.
+	ErrConflict = errors.New("conflict")
+	// ErrUnsupported: the function needs something that the configured stores do not offer.
+	ErrUnsupported = errors.New("not supported")
+
 	// ErrNoSession: the request carries no SuperTokens session, or one that has ended.
 	ErrNoSession = errors.New("no session")
 	// ErrTryRefresh: the access token is not good and its refresh token may be: the client should refresh and repeat.
@@ -66,6 +79,9 @@ type retryError struct {
 
 func (e *retryError) Error() string { return e.err.Error() }
 func (e *retryError) Unwrap() error { return e.err }
+
+// RetryAfter makes it an error that [RenderError] asks when to come back.
+func (e *retryError) RetryAfter() time.Duration { return e.after }
 
 // unavailable wraps cause as ErrUnavailable. The cause stays readable and, for contexts, matchable.
 func unavailable(format string, args ...any) error {
@@ -109,7 +125,8 @@ func StatusOf(err error) (status int, code string) {
 }
 
 // RenderError answers a failed exchange with the class of err and nothing else: status, {"status": code}, and the headers
-// that belong to it. It is what a nil Config.OnError means. It does not log.
+// that belong to it. It is what a nil Config.OnError means. It does not log. Retry-After, of an ErrUnavailable, is what a method
+// RetryAfter() time.Duration of an error in the chain returns, one second at least.
 func RenderError(w http.ResponseWriter, r *http.Request, err error) {
 	status, code := StatusOf(err)
 	switch code {
@@ -119,8 +136,8 @@ func RenderError(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 	case "UNAVAILABLE":
 		after := time.Second
-		if r := (*retryError)(nil); errors.As(err, &r) && r.after > after {
-			after = r.after
+		if r := interface{ RetryAfter() time.Duration }(nil); errors.As(err, &r) {
+			after = max(after, r.RetryAfter())
 		}
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
 	}

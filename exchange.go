@@ -11,6 +11,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,8 @@ import (
 type ExchangeStore interface {
 	// Claim takes the entry of c.Key if there is none or the one there is past its KeepFor; if it is held with c.Fence
 	// already; or if it is held with its lease over (Suspect). Otherwise it changes nothing and answers ClaimBusy or ClaimDone.
+	// A claim of a closed epoch ([EpochStore]) that is not held with c.Fence already changes nothing either, whatever is there:
+	// ClaimClosed. Taking an entry over makes the time for which it is kept longer or leaves it, and never makes it shorter.
 	Claim(ctx context.Context, c Claim) (Claimed, error)
 	// Finish records the answer and what is owed, in one write. It fails with ErrClaimLost if the entry is gone or held with
 	// another Fence, and is nil again for the Fence that finished it. A lease that is over and was not taken is no obstacle.
@@ -39,7 +42,8 @@ type ExchangeStore interface {
 	// Release gives a held claim up: the entry goes, or, if suspect, stays with its lease over, so that the next holder looks
 	// for an orphan. A claim that is finished, gone, or held with another Fence is left alone, without an error.
 	Release(ctx context.Context, key ExchangeKey, fence Fence, suspect bool) error
-	// Recall finds a finished entry by the token that was shown for it. The State of the answer is 0 where there is none.
+	// Recall finds an entry by the token that was shown for it by its last claim: a finished one, or a held one that has a Note
+	// (ClaimBusy, its Wait 0 once the lease is over). The State of the answer is 0 where there is none.
 	Recall(ctx context.Context, shown ExchangeKey) (Claimed, error)
 }
 
@@ -54,7 +58,9 @@ type Claim struct {
 	// Key names the legacy session; Shown names the very token that was shown for it.
 	Key, Shown ExchangeKey
 	// User is whom the session will be minted for. Opaque to the store.
-	User  string
+	User string
+	// Epoch is Config.Epoch, "" for none. Opaque to the store.
+	Epoch string
 	Fence Fence
 	// Lease is how long the claim holds without being finished. KeepFor is how long the entry is kept at least.
 	Lease, KeepFor time.Duration
@@ -70,6 +76,8 @@ const (
 	ClaimBusy
 	// ClaimDone: the exchange was finished.
 	ClaimDone
+	// ClaimClosed: the claim's Epoch is closed, see [EpochStore]. Nothing was changed.
+	ClaimClosed
 )
 
 // Claimed is the answer to a claim.
@@ -82,6 +90,9 @@ type Claimed struct {
 	// Handle and Sealed are those of Finish (ClaimDone). Sealed is nil once SealedFor is over.
 	Handle string
 	Sealed []byte
+	// Note is what [ClaimNoter] put beside a claim that is not finished (ClaimHeld, and ClaimBusy from Recall). It stays with
+	// the entry when a suspect one changes hands, and goes with Finish.
+	Note []byte
 	// Wait is how long the lease still runs (ClaimBusy).
 	Wait time.Duration
 }
@@ -95,8 +106,10 @@ type Finished struct {
 	SealedFor time.Duration
 	// KeepFor is how long the entry is kept from now on.
 	KeepFor time.Duration
-	// Revocation is what a RevocationOutbox needs to end the legacy session; nil where nothing is owed.
+	// Revocation is what is owed, sealed: a [RevocationOutbox] hands it out once RevokeIn is over, until it is settled; up to
+	// then it is leased with the claim's Fence. nil where nothing is owed; ignored by a store that is no outbox.
 	Revocation []byte
+	RevokeIn   time.Duration
 }
 
 // sessionKey names a legacy session by what its provider calls it, so that sibling tokens are one exchange. A token
@@ -112,15 +125,20 @@ func sessionKey(s *OldSession, token string) (key ExchangeKey, kind string) {
 			kind, id = "jws", signed
 		}
 	}
+	return hashKey(kind, s.Issuer, s.Subject, id), kind
+}
+
+// hashKey is SHA-256 over parts, each with its length before it.
+func hashKey(parts ...string) (key ExchangeKey) {
 	h := sha256.New()
-	for _, part := range []string{"stmigrate exchange v1", kind, s.Issuer, s.Subject, id} {
+	for _, part := range append([]string{"stmigrate exchange v1"}, parts...) {
 		var n [8]byte
 		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
 		h.Write(n[:])
 		h.Write([]byte(part))
 	}
 	h.Sum(key[:0])
-	return key, kind
+	return key
 }
 
 // signedPart returns header and payload of a compact JWS (RFC 7515 §3.1).
@@ -304,7 +322,7 @@ const (
 	sealNonce = 12
 )
 
-var errSeal = errors.New("the sealed answer does not open with any of the secrets")
+var errSeal = errors.New("the seal does not open with any of Config.Secrets")
 
 // mac names a value under a secret, apart from other uses of it.
 func mac(secret []byte, use, value string) (out ExchangeKey) {
@@ -316,6 +334,12 @@ func mac(secret []byte, use, value string) (out ExchangeKey) {
 }
 
 func (v vault) mac(use, value string) ExchangeKey { return mac(v.secrets[0], use, value) }
+
+// hash names a value of an issuer for people to compare, and for nothing else.
+func (v vault) hash(use, issuer, value string) string {
+	sum := v.mac(use, issuer+"\x00"+value)
+	return hex.EncodeToString(sum[:12])
+}
 
 // macs returns the names of a value under every secret, the sealing one first.
 func (v vault) macs(use, value string) []ExchangeKey {
@@ -336,8 +360,8 @@ func (v vault) match(use, value string, sum []byte) bool {
 	return false
 }
 
-func sealer(secret []byte, key ExchangeKey) (cipher.AEAD, error) {
-	k, err := hkdf.Expand(sha256.New, secret, "stmigrate seal v1"+string(key[:]), 32)
+func sealer(secret []byte, use string, key ExchangeKey) (cipher.AEAD, error) {
+	k, err := hkdf.Expand(sha256.New, secret, "stmigrate "+use+" v1"+string(key[:]), 32)
 	if err != nil {
 		return nil, err
 	}
@@ -348,57 +372,77 @@ func sealer(secret []byte, key ExchangeKey) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// seal encrypts an answer so that it opens only for this claim, this session handle and this transfer mode.
-func (v vault) seal(a *answer, key, shown ExchangeKey, fence Fence, mode byte) ([]byte, error) {
-	aead, err := sealer(v.secrets[0], key)
+// sealHeader is what a seal vouches for besides its content: the claim that it belongs to.
+type sealHeader struct {
+	key, shown ExchangeKey
+	fence      Fence
+	mode       byte // of an answer, else 0
+}
+
+// lock encrypts what write appends, so that it opens only for this use, this claim, and what it is bound to.
+func (v vault) lock(use string, h sealHeader, bound string, size int, write func([]byte) []byte) ([]byte, error) {
+	aead, err := sealer(v.secrets[0], use, h.key)
 	if err != nil {
-		return nil, fmt.Errorf("sealing the answer: %w", err)
+		return nil, fmt.Errorf("sealing the %s: %w", use, err)
 	}
 	const begin = sealHead + sealNonce
-	out := make([]byte, 0, 2304)
-	out = append(out, sealVersion, mode)
-	out = append(out, fence[:]...)
-	out = append(out, key[:]...)
-	out = append(out, shown[:]...)
-	head := append(out[:sealHead:sealHead], a.Handle...)
+	out := make([]byte, 0, size)
+	out = append(out, sealVersion, h.mode)
+	out = append(out, h.fence[:]...)
+	out = append(out, h.key[:]...)
+	out = append(out, h.shown[:]...)
+	head := append(out[:sealHead:sealHead], bound...)
 	nonce := make([]byte, sealNonce)
 	_, _ = rand.Read(nonce) // never fails: crypto/rand aborts the program instead
-	out = a.append(append(out, nonce...))
+	out = write(append(out, nonce...))
 	out = slices.Grow(out, aead.Overhead())
 	return aead.Seal(out[:begin], nonce, out[begin:], head), nil // in the place of the plain text
+}
+
+// unlock decrypts what lock made, with whichever secret it was.
+func (v vault) unlock(use string, sealed []byte, bound string) (h sealHeader, plain []byte, err error) {
+	if len(sealed) < sealHead+sealNonce || sealed[0] != sealVersion {
+		return h, nil, errSeal
+	}
+	h.mode = sealed[1]
+	rest := sealed[2:]
+	rest = rest[copy(h.fence[:], rest):]
+	rest = rest[copy(h.key[:], rest):]
+	copy(h.shown[:], rest)
+	head := append(bytes.Clone(sealed[:sealHead]), bound...)
+	nonce, box := sealed[sealHead:sealHead+sealNonce], sealed[sealHead+sealNonce:]
+	for _, secret := range v.secrets {
+		aead, err := sealer(secret, use, h.key)
+		if err != nil {
+			return h, nil, err
+		}
+		if plain, err := aead.Open(nil, nonce, box, head); err == nil {
+			return h, plain, nil
+		}
+	}
+	return h, nil, errSeal
+}
+
+// seal encrypts an answer so that it opens only for this claim, this session handle and this transfer mode.
+func (v vault) seal(a *answer, key, shown ExchangeKey, fence Fence, mode byte) ([]byte, error) {
+	return v.lock("seal", sealHeader{key, shown, fence, mode}, a.Handle, 2304, a.append)
 }
 
 // opened is a sealed answer with what its seal vouches for.
 type opened struct {
 	*answer
-	key, shown ExchangeKey
-	mode       byte
+	sealHeader
 }
 
 func (v vault) open(sealed []byte, handle string) (*opened, error) {
-	if len(sealed) < sealHead+sealNonce || sealed[0] != sealVersion {
-		return nil, errSeal
+	h, plain, err := v.unlock("seal", sealed, handle)
+	if err != nil {
+		return nil, err
 	}
-	o := &opened{mode: sealed[1]}
-	rest := sealed[2+len(Fence{}):]
-	rest = rest[copy(o.key[:], rest):]
-	copy(o.shown[:], rest)
-	head := append(bytes.Clone(sealed[:sealHead]), handle...)
-	nonce, box := sealed[sealHead:sealHead+sealNonce], sealed[sealHead+sealNonce:]
-	for _, secret := range v.secrets {
-		aead, err := sealer(secret, o.key)
-		if err != nil {
-			return nil, err
-		}
-		plain, err := aead.Open(nil, nonce, box, head)
-		if err != nil {
-			continue
-		}
-		if o.answer, err = parseAnswer(plain); err != nil {
-			return nil, err
-		}
-		o.Handle = handle
-		return o, nil
+	a, err := parseAnswer(plain)
+	if err != nil {
+		return nil, err
 	}
-	return nil, errSeal
+	a.Handle = handle
+	return &opened{a, h}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/stmigrate/stmigrate/internal/claims"
 	"github.com/stmigrate/stmigrate/internal/fdi"
 )
 
@@ -94,7 +95,7 @@ func bearer(r *http.Request) (string, error) {
 	if !spaced || token == "" {
 		return "", fmt.Errorf("%w: Authorization: Bearer without a token", ErrBadRequest)
 	}
-	if !isToken68(token) {
+	if !claims.IsToken68(token) {
 		return "", fmt.Errorf("%w: the bearer token holds characters that RFC 6750 §2.1 does not allow", ErrBadRequest)
 	}
 	if fdi.IsAccessToken(token) {
@@ -102,26 +103,6 @@ func bearer(r *http.Request) (string, error) {
 	}
 	return token, nil
 }
-
-// isToken68 tells whether s has the form of a bearer token (RFC 6750 §2.1).
-func isToken68(s string) bool {
-	s = strings.TrimRight(s, "=")
-	var foreign byte // without a branch for each byte, since every request comes by here
-	for i := range len(s) {
-		foreign |= notToken68[s[i]]
-	}
-	return s != "" && foreign == 0
-}
-
-// notToken68 is 1 for what must not stand in a bearer token.
-var notToken68 = func() (table [256]byte) {
-	for i := range table {
-		if !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/", rune(i)) {
-			table[i] = 1
-		}
-	}
-	return table
-}()
 
 func fromJSON(r *http.Request, member string) (string, error) {
 	if r.Body == nil || r.Body == http.NoBody {
@@ -144,7 +125,7 @@ func fromJSON(r *http.Request, member string) (string, error) {
 		return "", nil
 	}
 	// Strictly: two readers of the same bytes must not see two different tokens.
-	object, err := jsonObject(string(body))
+	object, err := claims.Object(string(body))
 	if err != nil {
 		return "", fmt.Errorf("%w: the body is not one JSON object: %v", ErrBadRequest, err)
 	}

@@ -2,11 +2,10 @@ package stmigrate
 
 import (
 	"context"
-	"encoding/hex"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/stmigrate/stmigrate/internal/fdi"
@@ -15,14 +14,16 @@ import (
 // budget holds the deadlines of an exchange's steps. They follow from the lease, and their sum is below it, so that a
 // holder has ended before somebody else may take over. What undoes, and what must be recorded after a required revocation, may
 // take longer: the fence makes a holder who comes too late harmless.
-type budget struct{ claim, find, mint, check, revoke, finish, wait time.Duration }
+type budget struct{ claim, redeem, find, mint, check, note, revoke, finish, wait time.Duration }
 
 func newBudget(lease time.Duration) budget {
 	return budget{
 		claim:  lease * 10 / 100,
-		find:   lease * 12 / 100, // twice
+		redeem: lease * 30 / 100, // under a claim of its own
+		find:   lease * 10 / 100, // twice
 		mint:   lease * 30 / 100,
 		check:  lease * 5 / 100,
+		note:   lease * 4 / 100,
 		revoke: lease * 10 / 100,
 		finish: lease * 12 / 100,
 		wait:   lease / 3, // not the holder's
@@ -36,6 +37,10 @@ type holder struct {
 	cancel  context.CancelFunc
 	fence   Fence
 	claimed Claimed
+
+	owes   bool // the legacy session is to be revoked once the answer stands
+	inline bool // by this request
+	noted  bool // there is a note beside the claim
 }
 
 func (h *holder) run() error {
@@ -57,12 +62,14 @@ func (h *holder) run() error {
 	if err := h.finish(a); err != nil {
 		return &Error{"finish", err}
 	}
-	x.owed = x.m.cfg.RevokePolicy == RevokeBestEffort && x.m.cfg.Revoker != Revoker(LeaveToExpire)
+	x.finished = h
 	x.header = a.Header
 	x.result.Outcome = OutcomeMigrated
 	x.result.UserID, x.result.TenantID, x.result.Handle = a.UserID, a.TenantID, a.Handle
 	if x.live {
 		x.isCurrent()
+	} else {
+		x.given = a
 	}
 	return nil
 }
@@ -75,23 +82,67 @@ func (h *holder) mint(a *answer) error {
 	for k, v := range x.user.SessionData {
 		u.SessionData[k] = v
 	}
-	u.SessionData[SessionMarker] = x.marker()
+	u.SessionData[SessionMarker] = marker(x.key)
 	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.mint)
 	defer cancel()
+	if h.late() {
+		h.release(h.claimed.Suspect)
+		return &retryError{unavailable("this process stood still for longer than Config.Lease"), time.Second}
+	}
 	t, err := x.m.cfg.Sessions.CreateSession(ctx, x.r, u)
 	switch {
 	case errors.Is(err, ErrNotCreated):
-		h.release(h.claimed.Suspect)
+		h.release(h.claimed.Suspect) // with a note it is suspect
 		return inTime(ctx, err)
 	case err == nil && (t == nil || t.Handle == ""):
 		err = errors.New("the SessionMinter returned a session without a handle")
 		fallthrough
 	case err != nil:
 		// Whether a session exists is open. The claim runs out, and the next holder looks for what it left behind.
+		if h.late() {
+			h.revokeLate() // the next holder may have looked already
+		}
 		return &retryError{fmt.Errorf("%w: it is unknown whether a session was created: %w", ErrUnavailable, err), x.m.cfg.Lease}
 	}
 	a.Handle, a.Header, a.State = t.Handle, t.Header, t.State
 	return nil
+}
+
+// late tells by the clock whether the claim may be somebody else's by now: a process that stood still hears of its deadlines too
+// late.
+func (h *holder) late() bool {
+	deadline, _ := h.ctx.Deadline()
+	return !time.Now().Before(deadline)
+}
+
+// revokeLate ends what a mint left behind that may have come to life when another holder was done with looking for it.
+func (h *holder) revokeLate() {
+	x := h.x
+	if x.m.finder == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), x.m.cfg.Lease)
+	defer cancel()
+	c := Claim{Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, Lease: x.m.cfg.Lease, KeepFor: x.keepFor()}
+	_, _ = rand.Read(c.Fence[:]) // never fails: crypto/rand aborts the program instead
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		claimed, err := x.m.cfg.Exchanges.Claim(ctx, c)
+		if err == nil && (claimed.State == ClaimHeld || claimed.State == ClaimDone) {
+			err = x.m.revokeMarked(ctx, marker(x.key), func(handle string) bool { return handle == claimed.Handle }, c.User, claimed.User)
+			if claimed.State == ClaimHeld {
+				x.m.release(ctx, x.key, c.Fence, err != nil || claimed.Note != nil)
+			}
+			if err == nil {
+				return
+			}
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			x.m.log.LogAttrs(ctx, slog.LevelWarn, "stmigrate: a session may be left of a mint that came too late")
+			return
+		}
+	}
 }
 
 // guard is what must hold between the mint and the finish.
@@ -110,25 +161,34 @@ func (h *holder) guard(handle string) error {
 	if x.m.cfg.RevokePolicy != RevokeRequired {
 		return nil
 	}
+	if err := h.note(); err != nil {
+		return &Error{"claim", err}
+	}
 	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.revoke)
 	defer cancel()
-	return x.revoke(ctx)
+	return x.m.attempt(ctx, x.owed(), 1, defaultRevocations).err
 }
 
 // finish records the answer. When the outcome stays unknown it is neither given nor undone: the next request finds out.
 func (h *holder) finish(a *answer) error {
 	x := h.x
 	f := Finished{Handle: a.Handle, KeepFor: x.keepFor()}
+	if x.m.cfg.Epoch != "" {
+		f.KeepFor = max(f.KeepFor, leastKept)
+	}
+	if err := h.owe(&f); err != nil {
+		h.undo(a.Handle)
+		return err
+	}
 	if !x.live {
 		if x.idempotencyKey != "" {
 			key := x.m.vault.mac("idempotency", x.idempotencyKey)
 			a.IdempotencyKey = key[:]
 		}
-		f.SealedFor = x.m.cfg.Grace
 		if expiry, ok := fdi.AccessExpiry(a.Header); ok {
 			a.Expiry = expiry.UnixMilli()
-			f.SealedFor = max(min(f.SealedFor, expiry.Sub(x.m.cfg.Now())), 0)
 		}
+		f.SealedFor = x.m.sealedFor(a)
 		var err error
 		if f.Sealed, err = x.m.vault.seal(a, x.key, x.shown, h.fence, x.mode); err != nil {
 			h.undo(a.Handle)
@@ -160,9 +220,18 @@ func (h *holder) finish(a *answer) error {
 	}
 }
 
+// sealedFor is for how long an answer may be given again.
+func (m *Migrator) sealedFor(a *answer) time.Duration {
+	if a.Expiry == 0 {
+		return m.cfg.Grace
+	}
+	return max(min(m.cfg.Grace, time.UnixMilli(a.Expiry).Sub(m.cfg.Now())), 0)
+}
+
 // undo revokes what was minted and gives the claim up. A session that may have survived is left for the next holder.
 func (h *holder) undo(handle string) {
-	suspect := h.claimed.Suspect
+	// Whether a revocation that failed has ended the legacy session is open: its note must not go with the claim.
+	suspect := h.claimed.Suspect || h.noted
 	if !h.x.live {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.x.m.budget.revoke)
 		defer cancel()
@@ -174,14 +243,8 @@ func (h *holder) undo(handle string) {
 	h.release(suspect)
 }
 
-// release gives the claim up. If the store does not hear of it, the lease runs out.
-func (h *holder) release(suspect bool) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.x.m.budget.claim)
-	defer cancel()
-	if err := h.x.m.cfg.Exchanges.Release(ctx, h.x.key, h.fence, suspect); err != nil {
-		h.x.m.log.LogAttrs(ctx, slog.LevelWarn, "stmigrate: a claim could not be released", slog.String("error", err.Error()))
-	}
-}
+// release gives the claim up.
+func (h *holder) release(suspect bool) { h.x.m.release(h.ctx, h.x.key, h.fence, suspect) }
 
 // revokeOrphans ends the sessions that earlier holders of this claim may have left behind: nobody was given their tokens.
 func (h *holder) revokeOrphans(except string) error {
@@ -191,26 +254,6 @@ func (h *holder) revokeOrphans(except string) error {
 	}
 	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.find)
 	defer cancel()
-	owners := [][2]string{{x.user.TenantID, x.user.ID}}
-	if tenant, user, ok := strings.Cut(h.claimed.User, "|"); ok && (tenant != x.user.TenantID || user != x.user.ID) {
-		owners = append(owners, [2]string{tenant, user})
-	}
-	for _, owner := range owners {
-		handles, err := x.m.finder.FindSessions(ctx, owner[0], owner[1], x.marker())
-		if err != nil {
-			return fmt.Errorf("looking for what an earlier holder left behind: %w", err)
-		}
-		for _, handle := range handles {
-			if handle == except || (x.live && handle == x.current.Handle) {
-				continue
-			}
-			if _, err := x.m.cfg.Sessions.RevokeSession(ctx, handle); err != nil {
-				return fmt.Errorf("revoking what an earlier holder left behind: %w", err)
-			}
-		}
-	}
-	return nil
+	keep := func(handle string) bool { return handle == except || (x.live && handle == x.current.Handle) }
+	return x.m.revokeMarked(ctx, marker(x.key), keep, x.user.TenantID+"|"+x.user.ID, h.claimed.User)
 }
-
-// marker names the claim in the session data of what is minted under it.
-func (x *exchange) marker() string { return hex.EncodeToString(x.key[:]) }

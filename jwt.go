@@ -6,25 +6,18 @@ import (
 	_ "crypto/sha256" // the hashes of jwtAlgorithms
 	_ "crypto/sha512"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/stmigrate/stmigrate/internal/claims"
 )
 
-const (
-	jwtMaxSize = 16 << 10     // of a token, in bytes
-	jwtMaxName = 512          // of a user, session, token or key ID, in bytes; OpenID Connect allows 255 for sub
-	jwtMaxTime = 253402300800 // the year 10000, in Unix seconds
-)
+const jwtMaxSize = 16 << 10 // of a token, in bytes
 
 // Refusals that come before anything is decoded are made once: junk must not cost memory.
 var (
@@ -57,71 +50,7 @@ func jwtPSS(m *jwt.SigningMethodRSAPSS) *jwt.SigningMethodRSAPSS {
 // sub, and so would one that folds "ſub": with such a name a token is refused.
 var jwtNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "auth_time", "cnf", "typ", "alg", "kid", "crit", "b64"}
 
-// jwtFoldedNames maps names, folded, to themselves. It is an error if two differ in letter case alone.
-func jwtFoldedNames(names []string) (map[string]string, error) {
-	folded := make(map[string]string, len(names))
-	for _, name := range names {
-		f := jwtFold(name)
-		if other, ok := folded[f]; ok && other != name {
-			return nil, fmt.Errorf("the claims %q and %q differ in letter case alone", other, name)
-		}
-		folded[f] = name
-	}
-	return folded, nil
-}
-
-var jwtDefaultNames, _ = jwtFoldedNames(jwtNames)
-
-// jwtFold returns one spelling for all that strings.EqualFold takes for equal: lower case in ASCII.
-func jwtFold(s string) string {
-	if jwtIsFolded(s) {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		least := r
-		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
-			least = min(least, f)
-		}
-		if 'A' <= least && least <= 'Z' {
-			least += 'a' - 'A'
-		}
-		return least
-	}, s)
-}
-
-func jwtIsFolded(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; 'A' <= c && c <= 'Z' || c >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// jwtCheckNames, unless names is nil, refuses members whose names differ in letter case alone from each other, or from one of names.
-func jwtCheckNames(object map[string]any, names map[string]string) error {
-	if names == nil {
-		return nil
-	}
-	var seen map[string]bool
-	for name := range object {
-		folded := name
-		if !jwtIsFolded(name) {
-			folded = jwtFold(name)
-			if _, twin := object[folded]; twin && folded != name || seen[folded] {
-				return fmt.Errorf("%w: two names in the token differ in letter case alone", ErrInvalidSession)
-			}
-			if seen == nil {
-				seen = make(map[string]bool)
-			}
-			seen[folded] = true
-		}
-		if right, ok := names[folded]; ok && right != name {
-			return fmt.Errorf("%w: the token spells %q in another letter case", ErrInvalidSession, right)
-		}
-	}
-	return nil
-}
+var jwtDefaultNames, _ = claims.FoldedNames(jwtNames)
 
 // jwtToken is a compact JWS (RFC 7515 §7.1) of a JSON payload, of which nothing is verified.
 type jwtToken struct {
@@ -150,8 +79,8 @@ func jwtParse(token string, names map[string]string) (*jwtToken, error) {
 		return nil, errJWTNoHeader
 	}
 	t := &jwtToken{signed: token[:last]}
-	t.header, err = jsonObject(string(header))
-	if errors.Is(err, errJSONSyntax) {
+	t.header, err = claims.Object(string(header))
+	if errors.Is(err, claims.ErrSyntax) {
 		return nil, errJWTNoHeader
 	}
 	if err != nil {
@@ -164,13 +93,16 @@ func jwtParse(token string, names map[string]string) (*jwtToken, error) {
 	if t.signature, err = jwtDecode(token[last+1:]); err != nil {
 		return nil, err
 	}
-	if t.claims, err = jsonObject(string(payload)); err != nil {
+	if t.claims, err = claims.Object(string(payload)); err != nil {
 		return nil, fmt.Errorf("%w: the payload: %v", ErrInvalidSession, err)
 	}
-	if err := jwtCheckNames(t.header, jwtDefaultNames); err != nil {
-		return nil, err
+	if err := claims.CheckNames(t.header, jwtDefaultNames); err != nil {
+		return nil, fmt.Errorf("%w: the header: %v", ErrInvalidSession, err)
 	}
-	return t, jwtCheckNames(t.claims, names)
+	if err := claims.CheckNames(t.claims, names); err != nil {
+		return nil, fmt.Errorf("%w: the payload: %v", ErrInvalidSession, err)
+	}
+	return t, nil
 }
 
 var jwtEncoding = base64.RawURLEncoding.Strict()
@@ -201,8 +133,8 @@ func (t *jwtToken) checkHeader(algorithms []string) error {
 	if typ, ok := t.header["typ"]; ok && !jwtIsType(typ) {
 		return fmt.Errorf("%w: the token's type (typ) is not JWT or at+jwt: it is for another use", ErrInvalidSession)
 	}
-	if kid, ok := t.header["kid"]; ok && !jwtIsName(kid) {
-		return fmt.Errorf("%w: the key ID (kid) is not a string of 1 to %d bytes without control characters", ErrInvalidSession, jwtMaxName)
+	if kid, ok := t.header["kid"]; ok && !claims.IsName(kid) {
+		return fmt.Errorf("%w: the key ID (kid) is not a string of 1 to %d bytes without control characters", ErrInvalidSession, claims.MaxName)
 	}
 	return nil
 }
@@ -210,12 +142,6 @@ func (t *jwtToken) checkHeader(algorithms []string) error {
 func jwtIsType(typ any) bool {
 	s, _ := typ.(string)
 	return strings.EqualFold(s, "JWT") || strings.EqualFold(s, "at+jwt") || strings.EqualFold(s, "application/at+jwt")
-}
-
-// jwtIsName tells whether v can name a user, session, token or key.
-func jwtIsName(v any) bool {
-	s, _ := v.(string)
-	return s != "" && len(s) <= jwtMaxName && strings.TrimSpace(s) != "" && !strings.ContainsFunc(s, unicode.IsControl)
 }
 
 // checkSignature verifies the signature with the key that keys have for the header. The header must have been checked.
@@ -261,7 +187,7 @@ func verifyCompact(ctx context.Context, token string, algorithms []string, keys 
 // jwtRules is a JWTConfig that was checked and is nobody else's.
 type jwtRules struct {
 	JWTConfig
-	names     map[string]string // see jwtFoldedNames
+	names     map[string]string // see claims.FoldedNames
 	symmetric bool              // the algorithms are HMAC
 }
 
@@ -321,11 +247,11 @@ func (c *jwtRules) times(s *OldSession) (over bool, err error) {
 		if !ok {
 			continue
 		}
-		if *claim.into, ok = jwtTime(value); !ok {
+		if *claim.into, ok = claims.Time(value); !ok {
 			return false, fmt.Errorf("%w: %s is no number of seconds between the years 1970 and 9999", ErrInvalidSession, claim.name)
 		}
 	}
-	s.AuthTime, _ = jwtTime(s.Claims["auth_time"])
+	s.AuthTime, _ = claims.Time(s.Claims["auth_time"])
 
 	now := c.Now()
 	switch horizon := now.Add(c.Leeway); {
@@ -376,34 +302,14 @@ func (c *jwtRules) identities(s *OldSession) error {
 }
 
 // jwtTakeName takes a claim over if it is there.
-func jwtTakeName(claims map[string]any, claim string, into *string) error {
-	value, ok := claims[claim]
+func jwtTakeName(from map[string]any, claim string, into *string) error {
+	value, ok := from[claim]
 	if !ok {
 		return nil
 	}
-	if !jwtIsName(value) {
-		return fmt.Errorf("%w: %s is no string of 1 to %d bytes without control characters", ErrInvalidSession, claim, jwtMaxName)
+	if !claims.IsName(value) {
+		return fmt.Errorf("%w: %s is no string of 1 to %d bytes without control characters", ErrInvalidSession, claim, claims.MaxName)
 	}
 	*into = value.(string)
 	return nil
-}
-
-// jwtTime reads a NumericDate (RFC 7519 §2): seconds since 1970, with or without a fraction.
-func jwtTime(v any) (time.Time, bool) {
-	n, ok := v.(json.Number)
-	if !ok {
-		return time.Time{}, false
-	}
-	if seconds, err := strconv.ParseInt(string(n), 10, 64); err == nil {
-		if seconds < 0 || seconds >= jwtMaxTime {
-			return time.Time{}, false
-		}
-		return time.Unix(seconds, 0), true
-	}
-	f, err := strconv.ParseFloat(string(n), 64)
-	if err != nil || f < 0 || f >= jwtMaxTime {
-		return time.Time{}, false
-	}
-	seconds, fraction := math.Modf(f)
-	return time.Unix(int64(seconds), int64(fraction*1e9)), true
 }

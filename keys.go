@@ -21,6 +21,8 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/stmigrate/stmigrate/internal/claims"
 )
 
 // keyMaxDocument bounds a document of keys, in bytes: the largest in use have some tens of keys.
@@ -208,7 +210,7 @@ func keysFromJSON(text []byte) (keys []Key, skipped []error, err error) {
 		k, err := keyFromJWK(text)
 		add("0", k, err)
 	default:
-		certificates, err := jsonObject(string(text))
+		certificates, err := claims.Object(string(text))
 		if err != nil {
 			return nil, nil, err
 		}

@@ -3,7 +3,6 @@ package stmigrate
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,7 +26,7 @@ func (m *Migrator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		m.renderError(w, r, err)
-	case result.Outcome == OutcomeShadow || result.Outcome == OutcomeNotAdmitted:
+	case result.Outcome == OutcomeShadow || result.Outcome == OutcomeNotAdmitted || result.Outcome == OutcomeRolledBack:
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusNoContent)
 	default:
@@ -44,6 +43,10 @@ func (m *Migrator) Migrate(w http.ResponseWriter, r *http.Request) (*Result, err
 	err := x.run()
 	if err == nil {
 		fdi.Merge(w.Header(), x.header)
+		switch x.result.Outcome {
+		case OutcomeMigrated, OutcomeReplayed, OutcomeCurrent:
+			m.clearCookies(w.Header())
+		}
 		x.settle()
 	}
 	m.report(r.Context(), x, err, m.cfg.Now().Sub(start))
@@ -58,14 +61,15 @@ func (m *Migrator) report(ctx context.Context, x *exchange, err error, took time
 	if err != nil {
 		_, outcome = StatusOf(err)
 	}
-	m.observe(ctx, x, "exchange", outcome, took, err)
+	m.observe(ctx, x.result.Legacy, Event{Name: "exchange", Outcome: outcome, Kind: x.kind, Attempt: 1, Duration: took, Err: err})
 }
 
-func (m *Migrator) observe(ctx context.Context, x *exchange, name, outcome string, took time.Duration, err error) {
+// observe tells who wants to know. s is the legacy session that e is about, nil where none is known.
+func (m *Migrator) observe(ctx context.Context, s *OldSession, e Event) {
 	level := slog.LevelInfo
-	if err != nil {
+	if e.Err != nil {
 		level = slog.LevelWarn
-		if status, _ := StatusOf(err); status >= 500 {
+		if status, _ := StatusOf(e.Err); status >= 500 {
 			level = slog.LevelError
 		}
 	}
@@ -73,7 +77,13 @@ func (m *Migrator) observe(ctx context.Context, x *exchange, name, outcome strin
 	if m.cfg.Observe == nil && !logged {
 		return
 	}
-	e := x.event(name, outcome, took, err)
+	e.Time = m.cfg.Now()
+	if s != nil {
+		e.Issuer, e.TenantID, e.SubjectHash = s.Issuer, s.TenantID, m.subjectHash(s)
+	}
+	if step := (*Error)(nil); errors.As(e.Err, &step) {
+		e.Step = step.Step
+	}
 	if m.cfg.Observe != nil {
 		m.tell(ctx, e)
 	}
@@ -122,14 +132,22 @@ type exchange struct {
 	key, shown ExchangeKey
 	kind       string
 
+	noted time.Time // when Verify's answer was written down, if it is not from Verify
+
+	redeemer Redeemer // whose the token is, if it is used up when it is redeemed
+	issuer   string   // by Peek
+	rotated  string   // what came back in its place
+
 	asked   bool // whether current holds the answer of CurrentSession
 	live    bool
 	current CurrentSession
 
 	result *Result
 	header http.Header // what the answer carries
-	owed   bool        // the legacy session is to be revoked once the answer stands
 	orphan bool        // a session of ours may have survived its undoing
+
+	given    *answer // what header is of; nil where nothing was minted
+	finished *holder // who recorded the answer; nil where it was there already
 }
 
 // run takes the steps. A client with a live SuperTokens session is never told 401, whatever its legacy token is worth: the
@@ -168,6 +186,7 @@ func (x *exchange) steps(ctx context.Context) error {
 	if x.extraction, err = x.m.extract(x.r); err != nil {
 		return &Error{"extract", err}
 	}
+	noted := false // Verify said so earlier
 	if err := x.verify(ctx); err != nil {
 		err := &Error{"verify", err}
 		switch live, liveErr := x.hasSession(ctx); {
@@ -176,13 +195,24 @@ func (x *exchange) steps(ctx context.Context) error {
 		case live:
 			return err
 		}
-		return x.recall(ctx, err)
+		var recallErr error
+		if noted, recallErr = x.recall(ctx, err); !noted {
+			return recallErr
+		}
 	}
-	s := x.result.Legacy
-	if x.m.cfg.Admit != nil && !x.m.cfg.Admit(s) {
+	if x.redeemer != nil {
+		return x.redeem(ctx)
+	}
+	if !noted && x.m.cfg.Admit != nil && !x.m.cfg.Admit(x.result.Legacy) {
 		x.result.Outcome = OutcomeNotAdmitted
 		return nil
 	}
+	return x.migrate(ctx, "shown")
+}
+
+// migrate exchanges the session that the token stands for. use is what the token is named for in the store.
+func (x *exchange) migrate(ctx context.Context, use string) error {
+	s := x.result.Legacy
 	if err := x.resolve(ctx); err != nil {
 		return &Error{"resolve", err}
 	}
@@ -201,7 +231,7 @@ func (x *exchange) steps(ctx context.Context) error {
 		return &Error{"session", fmt.Errorf("%w: sign it out first", ErrOtherSession)}
 	}
 	x.key, x.kind = sessionKey(s, x.token)
-	x.shown = x.m.vault.mac("shown", x.token)
+	x.shown = x.m.vault.mac(use, x.token)
 	for range 3 {
 		err = x.exchange(ctx)
 		if !errors.Is(err, ErrClaimLost) {
@@ -212,10 +242,16 @@ func (x *exchange) steps(ctx context.Context) error {
 }
 
 func (x *exchange) verify(ctx context.Context) error {
-	s, err := x.m.cfg.Verifier.Verify(ctx, x.token)
-	switch {
-	case err != nil:
+	s, err := x.find(ctx, x.m.cfg.Verifier)
+	if err != nil || x.redeemer != nil {
 		return err
+	}
+	return x.accept(s)
+}
+
+// accept checks a session that was verified and takes it over.
+func (x *exchange) accept(s *OldSession) error {
+	switch {
 	case s == nil || s.Issuer == "" || s.Subject == "":
 		return errors.New("the Verifier returned a session without an issuer or a subject")
 	case s.ExpiresAt.IsZero() && x.m.cfg.Until.IsZero():
@@ -228,21 +264,24 @@ func (x *exchange) verify(ctx context.Context) error {
 }
 
 // recall looks for an exchange that this very token has been through, for when the token is not good any more because the
-// exchange revoked it, and the client never saw the answer.
-func (x *exchange) recall(ctx context.Context, verifyErr *Error) error {
+// exchange revoked it. If it was finished its answer is given again; if it was not, and left a note of what Verify had said,
+// that holds and the exchange goes on (noted).
+func (x *exchange) recall(ctx context.Context, verifyErr *Error) (noted bool, err error) {
 	if errors.Is(verifyErr, ErrNotMine) && onlyJWTs(x.m.cfg.Verifier) {
-		return verifyErr
+		return false, verifyErr
 	}
 	for _, shown := range x.m.vault.macs("shown", x.token) {
 		claimed, err := x.m.cfg.Exchanges.Recall(ctx, shown)
-		if err != nil {
-			return &Error{"claim", storeError(err)}
-		}
-		if claimed.State == ClaimDone {
-			return x.replay(ctx, claimed, func(o *opened) bool { return o.shown == shown })
+		switch {
+		case err != nil:
+			return false, &Error{"claim", storeError(err)}
+		case claimed.State == ClaimDone:
+			return false, x.replay(ctx, claimed, func(o *opened) bool { return o.shown == shown })
+		case claimed.State == ClaimBusy && x.goOnFrom(claimed.Note):
+			return true, nil
 		}
 	}
-	return verifyErr
+	return false, verifyErr
 }
 
 func (x *exchange) resolve(ctx context.Context) error {
@@ -311,11 +350,15 @@ func (x *exchange) exchange(ctx context.Context) error {
 		return &Error{"claim", err}
 	}
 	defer leave()
-	h, claimed, err := x.claim(ctx)
+	h, claimed, err := x.claim(ctx, Claim{Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, KeepFor: x.keepFor()})
 	if err != nil {
 		return &Error{"claim", err}
 	}
-	if claimed.State == ClaimDone {
+	switch claimed.State {
+	case ClaimClosed:
+		x.result.Outcome = OutcomeRolledBack
+		return nil
+	case ClaimDone:
 		// Whoever waits behind us needs nothing of what follows.
 		leave()
 		if x.live {
@@ -328,15 +371,12 @@ func (x *exchange) exchange(ctx context.Context) error {
 	return h.run()
 }
 
-// claim asks until the claim is held or done. The store's calls are not bound to the client: an answer that nobody waits
+// claim asks until the claim is held, done, or of a closed epoch. The store's calls are not bound to the client: an answer that nobody waits
 // for would leave a claim held for nothing.
-func (x *exchange) claim(ctx context.Context) (*holder, Claimed, error) {
+func (x *exchange) claim(ctx context.Context, c Claim) (*holder, Claimed, error) {
 	h := &holder{x: x}
 	_, _ = rand.Read(h.fence[:]) // never fails: crypto/rand aborts the program instead
-	c := Claim{
-		Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID,
-		Fence: h.fence, Lease: x.m.cfg.Lease, KeepFor: x.keepFor(),
-	}
+	c.Epoch, c.Fence, c.Lease = x.m.cfg.Epoch, h.fence, x.m.cfg.Lease
 	pause := 20 * time.Millisecond
 	for {
 		if err := ctx.Err(); err != nil {
@@ -351,7 +391,7 @@ func (x *exchange) claim(ctx context.Context) (*holder, Claimed, error) {
 			h.claimed = claimed
 			h.claimed.Suspect = claimed.Suspect || x.orphan
 			return h, claimed, nil
-		case err == nil && claimed.State == ClaimDone:
+		case err == nil && (claimed.State == ClaimDone || claimed.State == ClaimClosed):
 			h.cancel()
 			return nil, claimed, nil
 		case err == nil && claimed.State != ClaimBusy:
@@ -382,6 +422,9 @@ const (
 	sessionLife = 366 * 24 * time.Hour
 	// maxKeep is more than any migration takes, and less than what a duration holds.
 	maxKeep = 100 * sessionLife
+	// leastKept is for how long there is time to revoke, or to roll back, what was exchanged: a token that ends in minutes can stand
+	// for a session, of either system, that lasts for months.
+	leastKept = 30 * 24 * time.Hour
 )
 
 // keepFor is how long the exchange must be remembered: until the verifier takes the legacy session no more, and a day. A
@@ -437,46 +480,23 @@ func (x *exchange) replay(ctx context.Context, claimed Claimed, vouched func(*op
 	if !pristine {
 		return refuse("its session was signed out or refreshed since")
 	}
-	x.header = o.Header
+	x.header, x.given = o.Header, o.answer
 	x.result.Outcome = OutcomeReplayed
 	x.result.UserID, x.result.TenantID, x.result.Handle = o.UserID, o.TenantID, o.Handle
 	return nil
 }
 
-// settle revokes the legacy session, once the answer stands.
-func (x *exchange) settle() {
-	if !x.owed {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.r.Context()), x.m.budget.revoke)
-	defer cancel()
-	_ = x.revoke(ctx) // observed; best effort by policy
+// subjectHash stands for whose session it is.
+func (m *Migrator) subjectHash(s *OldSession) string {
+	return m.vault.hash("subject", s.Issuer, s.Subject)
 }
 
-func (x *exchange) revoke(ctx context.Context) error {
-	start := x.m.cfg.Now()
-	err := x.m.cfg.Revoker.Revoke(ctx, x.token, x.result.Legacy)
-	if err != nil {
-		err = &Error{"revoke", fmt.Errorf("%w: %w", ErrRevokeFailed, err)}
+// claimError is storeError, but for a claim that is lost.
+func claimError(err error) error {
+	if errors.Is(err, ErrClaimLost) {
+		return err
 	}
-	outcome := "revoked"
-	if err != nil {
-		outcome = "failed"
-	}
-	x.m.observe(ctx, x, "revoke", outcome, x.m.cfg.Now().Sub(start), err)
-	return err
-}
-
-func (x *exchange) event(name, outcome string, took time.Duration, err error) Event {
-	e := Event{Time: x.m.cfg.Now(), Name: name, Outcome: outcome, Kind: x.kind, Attempt: 1, Duration: took, Err: err}
-	if s := x.result.Legacy; s != nil {
-		who := x.m.vault.mac("subject", s.Issuer+"\x00"+s.Subject)
-		e.Issuer, e.TenantID, e.SubjectHash = s.Issuer, s.TenantID, hex.EncodeToString(who[:12])
-	}
-	if step := (*Error)(nil); errors.As(err, &step) {
-		e.Step = step.Step
-	}
-	return e
+	return storeError(err)
 }
 
 // storeError is the class of a store's failure: it fails closed.

@@ -160,24 +160,35 @@ func TestNewNamesWhatIsMissing(t *testing.T) {
 		"cookie without a name": {func(c *stmigrate.Config) {
 			c.Origins, c.Extract = []string{website}, []stmigrate.Extractor{stmigrate.FromCookie("")}
 		}, "names nothing"},
-		"origin with a user":          {func(c *stmigrate.Config) { c.Origins = []string{"https://u:p@a.example"} }, "Config.Origins"},
-		"origin with a star":          {func(c *stmigrate.Config) { c.Origins = []string{"https://*.example.com"} }, "Config.Origins"},
-		"origin with a query":         {func(c *stmigrate.Config) { c.Origins = []string{"https://a.example?"} }, "Config.Origins"},
-		"lease of a day":              {func(c *stmigrate.Config) { c.Lease = 24 * time.Hour }, "Config.Lease"},
-		"shared store, no secret":     {func(c *stmigrate.Config) { c.Exchanges = shared }, "Config.Secrets is required"},
-		"short secret":                {func(c *stmigrate.Config) { c.Secrets = [][]byte{make([]byte, 31)} }, "Config.Secrets[0] has 31 bytes"},
-		"shared store, no finder":     {func(c *stmigrate.Config) { c.Exchanges, c.Sessions = shared, minterOnly }, "Config.Sessions must be a SessionFinder"},
-		"cookie without origins":      {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{stmigrate.FromCookie("s")} }, "Config.Origins is required"},
-		"json without origins":        {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{stmigrate.FromJSON("t")} }, "Config.Origins is required"},
-		"no extractor":                {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{} }, "Config.Extract is empty"},
-		"zero extractor":              {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{{}} }, "Config.Extract[0] is empty"},
-		"origin with a path":          {func(c *stmigrate.Config) { c.Origins = []string{"https://a.example/x"} }, "Config.Origins"},
-		"origin without a scheme":     {func(c *stmigrate.Config) { c.Origins = []string{"a.example"} }, "Config.Origins"},
-		"wildcard origin":             {func(c *stmigrate.Config) { c.Origins = []string{"*"} }, "Config.Origins"},
-		"null origin":                 {func(c *stmigrate.Config) { c.Origins = []string{"null"} }, "Config.Origins"},
-		"negative lease":              {func(c *stmigrate.Config) { c.Lease = -1 }, "Config.Lease"},
-		"negative grace":              {func(c *stmigrate.Config) { c.Grace = -1 }, "Config.Grace"},
-		"unknown mode":                {func(c *stmigrate.Config) { c.Mode = 7 }, "Config.Mode 7"},
+		"origin with a user":      {func(c *stmigrate.Config) { c.Origins = []string{"https://u:p@a.example"} }, "Config.Origins"},
+		"origin with a star":      {func(c *stmigrate.Config) { c.Origins = []string{"https://*.example.com"} }, "Config.Origins"},
+		"origin with a query":     {func(c *stmigrate.Config) { c.Origins = []string{"https://a.example?"} }, "Config.Origins"},
+		"lease of a day":          {func(c *stmigrate.Config) { c.Lease = 24 * time.Hour }, "Config.Lease"},
+		"shared store, no secret": {func(c *stmigrate.Config) { c.Exchanges = shared }, "Config.Secrets is required"},
+		"short secret":            {func(c *stmigrate.Config) { c.Secrets = [][]byte{make([]byte, 31)} }, "Config.Secrets[0] has 31 bytes"},
+		"shared store, no finder": {func(c *stmigrate.Config) { c.Exchanges, c.Sessions = shared, minterOnly }, "Config.Sessions must be a SessionFinder"},
+		"cookie without origins":  {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{stmigrate.FromCookie("s")} }, "Config.Origins is required"},
+		"json without origins":    {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{stmigrate.FromJSON("t")} }, "Config.Origins is required"},
+		"no extractor":            {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{} }, "Config.Extract is empty"},
+		"zero extractor":          {func(c *stmigrate.Config) { c.Extract = []stmigrate.Extractor{{}} }, "Config.Extract[0] is empty"},
+		"origin with a path":      {func(c *stmigrate.Config) { c.Origins = []string{"https://a.example/x"} }, "Config.Origins"},
+		"origin without a scheme": {func(c *stmigrate.Config) { c.Origins = []string{"a.example"} }, "Config.Origins"},
+		"wildcard origin":         {func(c *stmigrate.Config) { c.Origins = []string{"*"} }, "Config.Origins"},
+		"null origin":             {func(c *stmigrate.Config) { c.Origins = []string{"null"} }, "Config.Origins"},
+		"negative lease":          {func(c *stmigrate.Config) { c.Lease = -1 }, "Config.Lease"},
+		"negative grace":          {func(c *stmigrate.Config) { c.Grace = -1 }, "Config.Grace"},
+		"unknown mode":            {func(c *stmigrate.Config) { c.Mode = 7 }, "Config.Mode 7"},
+		"revoke in the past":      {func(c *stmigrate.Config) { c.RevokeAfter = -1 }, "Config.RevokeAfter is -1ns"},
+		"revoke later, required":  {func(c *stmigrate.Config) { soon(c); c.RevokePolicy = stmigrate.RevokeRequired }, "is RevokeRequired"},
+		"revoke later, none":      {func(c *stmigrate.Config) { soon(c); leave(c) }, "LeaveToExpire, which revokes nothing"},
+		"revoke later, no outbox": {func(c *stmigrate.Config) {
+			soon(c)
+			c.Exchanges, c.Secrets = shared, [][]byte{make([]byte, 32)}
+		}, "no RevocationOutbox"},
+		"epoch, no store of epochs": {func(c *stmigrate.Config) {
+			c.Epoch, c.Exchanges, c.Secrets = "one", shared, [][]byte{make([]byte, 32)}
+		}, "an EpochStore as Config.Exchanges"},
+		"epoch that is a novel":       {func(c *stmigrate.Config) { c.Epoch = strings.Repeat("x", 65) }, "Config.Epoch is 65 bytes"},
 		"unknown policy":              {func(c *stmigrate.Config) { c.RevokePolicy = 7 }, "Config.RevokePolicy 7"},
 		"revocation required of none": {func(c *stmigrate.Config) { c.RevokePolicy = stmigrate.RevokeRequired; leave(c) }, "LeaveToExpire, which revokes nothing"},
 	} {
@@ -658,7 +669,9 @@ func TestRevokePolicies(t *testing.T) {
 		}
 		assert.Equal(t, 2, r.sessions.Created())
 		assert.Empty(t, r.sessions.Live())
-		assert.Zero(t, r.store.Len(), "the claim is free")
+		r.clock.Advance(24 * time.Hour)
+		assert.Equal(t, 1, r.sweep(t), "the claim is free")
+		assert.Zero(t, r.store.Len())
 	})
 	t.Run("required and done", func(t *testing.T) {
 		t.Parallel()

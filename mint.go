@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/internal/claims"
 	"github.com/stmigrate/stmigrate/internal/fdi"
 )
 
@@ -133,7 +134,7 @@ func (s *Sessions) fits(payload map[string]any, u User, cookies bool) error {
 }
 
 // maxDepth is what our own reader of tokens takes, and more than a payload needs.
-const maxDepth = jsonMaxDepth - 1
+const maxDepth = claims.MaxDepth - 1
 
 // longestClaims are the core's own claims when they are longest, but for sub, rsub and the tenant.
 const longestClaims = `,"iat":1000000000,"exp":1000000000,"sub":,"rsub":,"tId":"","sessionHandle":"00000000-0000-0000-0000-000000000000_",` +

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/stmigrate/stmigrate/internal/claims"
 )
 
 // OldSessionVerifier answers to whom a legacy token belongs.
@@ -64,7 +66,11 @@ func (f firstOf) Verify(ctx context.Context, token string) (*OldSession, error) 
 		}
 		errs = append(errs, err)
 	}
-	return nil, fmt.Errorf("%w: none of %d verifiers knows it: %w", ErrNotMine, len(f), errors.Join(errs...))
+	return nil, noneOf(errs)
+}
+
+func noneOf(errs []error) error {
+	return fmt.Errorf("%w: none of %d verifiers knows it: %w", ErrNotMine, len(errs), errors.Join(errs...))
 }
 
 // JWTConfig says which JWTs are legacy sessions. Issuer and Audience are required.
@@ -101,7 +107,7 @@ type JWTConfig struct {
 	// nanosecond is as good as none.
 	Leeway time.Duration
 	// Checks are rules of the provider (token_use, azp, typ). All must pass; an error that has no class is an
-	// [ErrInvalidSession]. They see sessions whose signature holds.
+	// [ErrInvalidSession]. They see sessions whose signature holds, and may complete them: Subject, SessionID, TokenID.
 	Checks []func(*OldSession) error
 	// InsecureAcceptExpired accepts tokens after their end: see [AcceptExpired]. Default: none.
 	InsecureAcceptExpired *AcceptExpired
@@ -151,7 +157,7 @@ func newJWTRules(cfg JWTConfig) (*jwtRules, error) {
 	if slices.Contains(cfg.SessionIDClaims, "") {
 		return nil, errors.New("JWTConfig.SessionIDClaims has an empty name")
 	}
-	names, err := jwtFoldedNames(slices.Concat(jwtNames, []string{cfg.UserIDClaim}, cfg.SessionIDClaims,
+	names, err := claims.FoldedNames(slices.Concat(jwtNames, []string{cfg.UserIDClaim}, cfg.SessionIDClaims,
 		slices.DeleteFunc([]string{cfg.TenantClaim}, func(s string) bool { return s == "" })))
 	if err != nil {
 		return nil, fmt.Errorf("JWTConfig: %w", err)
@@ -340,6 +346,8 @@ func (v *JWTVerifier) Format(f fmt.State, _ rune) {
 }
 
 func (v *JWTVerifier) issuer() string { return v.rules.Issuer }
+
+func (v *JWTVerifier) onlyJWTs() {}
 
 // runChecks runs the configured Checks.
 func (c *jwtRules) runChecks(s *OldSession) error {

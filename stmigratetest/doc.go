@@ -24,6 +24,13 @@
 //	POST /logout                             ends the session of a bearer
 //	GET  /attacker/jwks.json, /attacker/cert.pem   keys of an attacker; nobody may ever ask for them
 //
+// It plays the providers that package providers has proven presets for, under their own addresses, with the tokens of their
+// documentation and what revokes them: [Issuer.Auth0], [Issuer.Cognito], [Issuer.Okta], [Issuer.Firebase], [Issuer.Keycloak].
+//
+//	legacy := stmigratetest.NewIssuer(t).Cognito()
+//	preset.Keys.HTTPClient = legacy.Client()
+//	token := legacy.SignIn("…").AccessToken
+//
 // # Faults
 //
 // Whatever a provider does wrong on a bad day is a switch: Down, Slow, Hang, Status, AfterCommit and Truncate drop, delay,
@@ -56,12 +63,13 @@
 //
 // # Fakes
 //
-// [FakeVerifier] and [FakeSessions] stand for a provider and a core where neither matters.
+// [FakeVerifier] and [FakeSessions] stand for a provider and a core where neither matters, [FakeLegacyUsers] for a legacy user store.
 //
 // # Conformance suites
 //
-// Whoever implements an interface of stmigrate holds it to its contract with [TestVerifier], [TestExchangeStore],
-// [TestSessionMinter] or [TestRevoker]. Each check has a name that says what must hold:
+// Whoever implements an interface of stmigrate holds it to its contract with [TestVerifier], [TestExchangeStore] (the
+// optional interfaces of a store, too), [TestSessionMinter], [TestRevoker], [TestEmailPassword], [TestLegacyUserStore] or [TestLedger].
+// Each check has a name that says what must hold:
 //
 //	func TestMyStore(t *testing.T) {
 //		stmigratetest.TestExchangeStore(t, func(t *testing.T) stmigratetest.StoreUnderTest {

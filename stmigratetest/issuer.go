@@ -42,6 +42,9 @@ type IssuerConfig struct {
 	Algorithm string
 	// TokenLifetime is how long an access token lives. Default: 10 minutes. Refresh tokens do not expire.
 	TokenLifetime time.Duration
+	// RefreshReuse is for how long a refresh token that was used is taken again, as for a client that lost the answer. Afterwards it was
+	// stolen, and its session ends. Default: none, it was stolen at once.
+	RefreshReuse time.Duration
 	// Now is the issuer's clock. Default: time.Now.
 	Now func() time.Time
 	// Addr is the host and port to listen on. Default: "127.0.0.1:0".
@@ -71,6 +74,7 @@ type Issuer struct {
 	grants      map[string]*issuerGrant
 	ended       map[string]bool // session IDs
 	revocations []Revocation
+	played      map[string]http.Handler // by host: see Provider
 }
 
 type issuerRedirect struct {
@@ -86,7 +90,7 @@ type issuerGrant struct {
 	sessionID string
 	refresh   bool      // a refresh token: it does not expire
 	expires   time.Time // of an access token
-	spent     bool      // a refresh token that was used
+	spent     time.Time // when a refresh token was used first
 	revoked   bool
 }
 
@@ -96,10 +100,10 @@ type Session struct {
 	AccessToken, RefreshToken string
 }
 
-// Revocation is one successful request to /revoke or /logout.
+// Revocation is one successful request to /revoke or /logout, or to what a [Provider] has instead.
 type Revocation struct {
 	Time time.Time
-	// Route is "POST /revoke" or "POST /logout".
+	// Route is "POST /revoke" or "POST /logout", or the provider's.
 	Route string
 	// Token and TokenTypeHint are what was sent.
 	Token, TokenTypeHint string
@@ -161,6 +165,7 @@ func StartIssuer(cfg IssuerConfig) (*Issuer, error) {
 		users:  make(map[string]issuerUser),
 		grants: make(map[string]*issuerGrant),
 		ended:  make(map[string]bool),
+		played: make(map[string]http.Handler),
 	}
 	if cfg.Issuer == "" {
 		cfg.Issuer = iss.URL + "/"
@@ -353,6 +358,11 @@ func (iss *Issuer) remember(token string, claims Claims) {
 
 // live reports whether the endpoints still honour g. The caller holds the lock.
 func (iss *Issuer) live(g *issuerGrant) bool {
-	return g != nil && !g.revoked && !g.spent && !iss.ended[g.sessionID] &&
+	return g != nil && !g.revoked && iss.fresh(g) && !iss.ended[g.sessionID] &&
 		(g.refresh || iss.Now().Before(g.expires))
+}
+
+// fresh reports whether g was not used, or so shortly ago that it may be used again.
+func (iss *Issuer) fresh(g *issuerGrant) bool {
+	return g.spent.IsZero() || iss.Now().Before(g.spent.Add(iss.cfg.RefreshReuse))
 }

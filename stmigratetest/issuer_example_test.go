@@ -139,3 +139,27 @@ func ExampleTwin() {
 	// true <nil>
 	// true <nil>
 }
+
+// The issuer stands in for a provider's own addresses.
+func ExampleIssuer_Auth0() {
+	iss, err := stmigratetest.StartIssuer(stmigratetest.IssuerConfig{})
+	if err != nil {
+		panic(err)
+	}
+	defer iss.Close()
+	auth0 := iss.Auth0()
+
+	resp, err := auth0.Client().Get("https://my-domain.auth0.com/.well-known/jwks.json")
+	if err != nil {
+		panic(err)
+	}
+	_ = resp.Body.Close()
+	fmt.Println(resp.Status)
+	_, err = auth0.Client().Get("https://attacker.example/")
+	fmt.Println(err)
+	fmt.Println(len(auth0.Good()), "right tokens;", len(auth0.Wrong()) > 500)
+	// Output:
+	// 200 OK
+	// Get "https://attacker.example/": stmigratetest: the provider is not at https://attacker.example, only at https and [my-domain.auth0.com]
+	// 3 right tokens; true
+}

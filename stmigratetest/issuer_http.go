@@ -38,6 +38,10 @@ func (iss *Issuer) handler() http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxIssuerBody)
+		if played := iss.playedAt(r.Host); played != nil {
+			played.ServeHTTP(w, r)
+			return
+		}
 		mux.ServeHTTP(w, r)
 	})
 }
@@ -113,10 +117,12 @@ func (iss *Issuer) serveLogout(w http.ResponseWriter, r *http.Request) {
 }
 
 func (iss *Issuer) serveIntrospect(w http.ResponseWriter, r *http.Request) {
-	token, ok := iss.form(w, r, "token")
-	if !ok {
-		return
+	if token, ok := iss.form(w, r, "token"); ok {
+		iss.introspect(w, token)
 	}
+}
+
+func (iss *Issuer) introspect(w http.ResponseWriter, token string) {
 	iss.mu.Lock()
 	g := iss.grants[token]
 	live := iss.live(g)
@@ -139,9 +145,14 @@ func (iss *Issuer) serveRevoke(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	iss.revoke(token, r.PostForm.Get("token_type_hint"), "POST /revoke")
+	w.WriteHeader(http.StatusOK)
+}
+
+func (iss *Issuer) revoke(token, hint, route string) {
 	iss.mu.Lock()
 	defer iss.mu.Unlock()
-	done := Revocation{Time: iss.Now(), Route: "POST /revoke", Token: token, TokenTypeHint: r.PostForm.Get("token_type_hint")}
+	done := Revocation{Time: iss.Now(), Route: route, Token: token, TokenTypeHint: hint}
 	if g := iss.grants[token]; g != nil {
 		done.SessionID = g.sessionID
 		if g.refresh {
@@ -150,7 +161,6 @@ func (iss *Issuer) serveRevoke(w http.ResponseWriter, r *http.Request) {
 		g.revoked = true
 	}
 	iss.revocations = append(iss.revocations, done)
-	w.WriteHeader(http.StatusOK)
 }
 
 func (iss *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
@@ -179,7 +189,7 @@ func (iss *Issuer) serveToken(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// spend takes a refresh token once. Shown again it was stolen, and its session ends (RFC 9700 §4.14.2).
+// spend takes a refresh token once, or for RefreshReuse. Shown again it was stolen, and its session ends (RFC 9700 §4.14.2).
 func (iss *Issuer) spend(refreshToken string) Claims {
 	iss.mu.Lock()
 	defer iss.mu.Unlock()
@@ -187,13 +197,15 @@ func (iss *Issuer) spend(refreshToken string) Claims {
 	if g == nil || !g.refresh {
 		return nil
 	}
-	if g.spent {
+	if !iss.fresh(g) {
 		iss.end(g)
 	}
 	if !iss.live(g) {
 		return nil
 	}
-	g.spent = true
+	if g.spent.IsZero() {
+		g.spent = iss.Now()
+	}
 	return g.claims
 }
 
@@ -236,8 +248,14 @@ func (iss *Issuer) bearer(w http.ResponseWriter, r *http.Request) (*issuerGrant,
 	return g, token
 }
 
-// form authenticates the client and returns the one parameter that must be there. If it cannot, the request is answered.
+// form authenticates the configured client, if there is one, as formOf does.
 func (iss *Issuer) form(w http.ResponseWriter, r *http.Request, required string) (value string, ok bool) {
+	return iss.formOf(w, r, required, iss.cfg.ClientID, iss.cfg.ClientSecret)
+}
+
+// formOf authenticates the client, unless clientID is empty, and returns the one parameter that must be there. If it cannot,
+// the request is answered.
+func (iss *Issuer) formOf(w http.ResponseWriter, r *http.Request, required, clientID, clientSecret string) (value string, ok bool) {
 	if err := r.ParseForm(); err != nil {
 		iss.refuse(w, http.StatusBadRequest, "invalid_request")
 		return "", false
@@ -261,7 +279,7 @@ func (iss *Issuer) form(w http.ResponseWriter, r *http.Request, required string)
 	} else {
 		id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	}
-	if iss.cfg.ClientID != "" && (!equal(id, iss.cfg.ClientID) || !equal(secret, iss.cfg.ClientSecret)) {
+	if clientID != "" && (!equal(id, clientID) || !equal(secret, clientSecret)) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="issuer"`)
 		iss.refuse(w, http.StatusUnauthorized, "invalid_client")
 		return "", false

@@ -2,6 +2,7 @@ package stmigratetest
 
 import (
 	"context"
+	"errors"
 	"testing"
 )
 
@@ -12,11 +13,17 @@ type check[T any] struct {
 	run  func(ctx context.Context, subject T) error
 }
 
+// errOptional says that a check is for what the subject may be, and is not.
+var errOptional = errors.New("the subject does not implement this optional interface")
+
 func runChecks[T any](t *testing.T, open func(t *testing.T) T, checks []check[T]) {
 	t.Helper()
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
-			if err := c.run(t.Context(), open(t)); err != nil {
+			switch err := c.run(t.Context(), open(t)); {
+			case errors.Is(err, errOptional):
+				t.Skip(err)
+			case err != nil:
 				t.Error(err)
 			}
 		})

@@ -20,10 +20,13 @@ type StoreUnderTest struct {
 	Advance func(time.Duration)
 }
 
-// TestExchangeStore holds an [stmigrate.ExchangeStore] to its contract. open returns an empty store, once for each check.
+// TestExchangeStore holds an [stmigrate.ExchangeStore] to its contract, and to those of what a store may be, too
+// ([stmigrate.RevocationOutbox] and so on), as far as it is; the other checks are skipped. open returns an empty store, once
+// for each check.
 func TestExchangeStore(t *testing.T, open func(t *testing.T) StoreUnderTest) {
 	t.Helper()
 	runChecks(t, open, exchangeStoreChecks)
+	runChecks(t, open, optionalStoreChecks)
 }
 
 // unit is what the suite counts time in.
@@ -79,6 +82,8 @@ func stateName(s stmigrate.ClaimState) string {
 		return "ClaimBusy"
 	case stmigrate.ClaimDone:
 		return "ClaimDone"
+	case stmigrate.ClaimClosed:
+		return "ClaimClosed"
 	}
 	return fmt.Sprintf("ClaimState(%d)", s)
 }
@@ -176,6 +181,20 @@ var exchangeStoreChecks = []check[StoreUnderTest]{
 			}
 		}
 		_, err := s.expect(ctx, s.claim("a", "1"), stmigrate.ClaimBusy, false)
+		return err
+	}},
+	{"a take-over never shortens how long the entry is kept", func(ctx context.Context, s StoreUnderTest) error {
+		first, second := s.claim("a", "1"), s.claim("a", "1")
+		first.KeepFor, second.KeepFor = 10*s.unit(), s.unit()
+		if _, err := s.expect(ctx, first, stmigrate.ClaimHeld, false); err != nil {
+			return err
+		}
+		s.pass(2)
+		if _, err := s.expect(ctx, second, stmigrate.ClaimHeld, true); err != nil {
+			return err
+		}
+		s.pass(3)
+		_, err := s.expect(ctx, s.claim("a", "1"), stmigrate.ClaimHeld, true)
 		return err
 	}},
 	{"who was taken over can neither finish nor release", func(ctx context.Context, s StoreUnderTest) error {

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"math/big"
@@ -44,8 +45,13 @@ import (
 // The kid category supposes a verifier that knows its keys by ID: one that was given a single key may accept some of it.
 // Unknown IDs make a verifier ask for the keys again, so these tokens may take it a while.
 func (iss *Issuer) Wrong() []WrongToken {
-	c := &catalogue{iss: iss, key: iss.key(), now: iss.Now()}
-	c.head, c.body = iss.rightToken()
+	head, body := iss.rightToken()
+	return iss.wrongLike(head, body, "sub", "sid")
+}
+
+// wrongLike returns the catalogue for a right token with these parts, whose claims user and session name the user and the session.
+func (iss *Issuer) wrongLike(head, body object, user, session string) []WrongToken {
+	c := &catalogue{iss: iss, key: iss.key(), now: iss.Now(), head: head, body: body, user: user, session: session}
 	c.algorithms()
 	c.hmac()
 	c.signatures()
@@ -71,6 +77,8 @@ type catalogue struct {
 	key        issuerKey
 	now        time.Time
 	head, body object // of the right token
+	user       string // the claim that names the user
+	session    string // the claim that names the session; the right token need not have it
 	category   string
 	out        []WrongToken
 }
@@ -593,6 +601,9 @@ func (c *catalogue) duplicates() {
 		if d.name == "iss" {
 			class = ClassAnyRefusal
 		}
+		if c.body.get(d.name) == "" {
+			continue
+		}
 		c.payload(class, d.name+" again behind", c.body.and(d.name, d.value))
 		c.payload(class, d.name+" again before", c.body.after(d.name, d.value))
 	}
@@ -683,7 +694,8 @@ func (c *catalogue) times() {
 }
 
 func (c *catalogue) parties() {
-	iss, aud := c.iss.cfg.Issuer, c.iss.cfg.Audience
+	var iss string
+	must(json.Unmarshal([]byte(c.body.get("iss")), &iss))
 	bare := strings.TrimSuffix(iss, "/")
 	swap := func(old, by string) string { return strings.Replace(iss, old, by, 1) }
 
@@ -701,6 +713,38 @@ func (c *catalogue) parties() {
 	c.claims(ClassAnyRefusal, "iss", otherType...)
 	c.claims(ClassAnyRefusal, "iss", "empty", `""`, "an array of the right one", js([]string{iss}))
 
+	if c.body.get("aud") != "" {
+		c.audiences(iss)
+	}
+
+	c.category = "sub"
+	c.payload(ClassInvalid, "missing", c.body.without(c.user))
+	c.claims(ClassInvalid, c.user, otherType...)
+	c.claims(ClassInvalid, c.user, "empty", `""`, "blank", `"  "`, "a no-break space", `"\u00a0"`, "an array", `["user-1"]`,
+		"NUL", `"user-1\u0000"`, "NUL alone", `"\u0000"`, "a line feed", `"user-1\n"`,
+		"a carriage return and a header", `"user-1\r\nX-Admin: 1"`, "a tab", `"user\t1"`,
+		"an escape character", `"user-1\u001b[2K"`, "DEL", `"user-1\u007f"`, "a C1 control character", `"user-1\u0085"`,
+		"10 KiB", js(strings.Repeat("u", 10<<10)), "half a surrogate pair", `"user-\ud800"`,
+		"a surrogate pair the wrong way round", `"user-\udc00\ud800"`)
+	c.payload(ClassAnyRefusal, "invalid UTF-8", c.body.with(c.user, "\"user-\xff\""))
+
+	c.category = "sid"
+	c.claims(ClassInvalid, c.session, otherType...)
+	c.claims(ClassInvalid, c.session, "empty", `""`, "an array", `["session-1"]`)
+
+	c.category = "cnf"
+	c.claims(ClassInvalid, "cnf", "a DPoP key", js(Claims{"jkt": b64(make([]byte, 32))}),
+		"a certificate", js(Claims{"x5t#S256": b64(make([]byte, 32))}), "a JWK", js(Claims{"jwk": c.key.jwk()}),
+		"a key ID", `{"kid":"1"}`, "an unknown method", `{"new":true}`, "empty", "{}", "a string", `"key"`)
+}
+
+func (c *catalogue) audiences(iss string) {
+	var aud string
+	if right := []byte(c.body.get("aud")); json.Unmarshal(right, &aud) != nil {
+		var all []string
+		must(json.Unmarshal(right, &all))
+		aud = all[0]
+	}
 	c.category = "aud"
 	c.payload(ClassInvalid, "missing", c.body.without("aud"))
 	c.claims(ClassInvalid, "aud", otherType...)
@@ -712,26 +756,6 @@ func (c *catalogue) parties() {
 		"a list in a string", js("x,"+aud), "a list with spaces", js("x "+aud), "in upper case", js(strings.ToUpper(aud)),
 		"space behind", js(aud+" "), "NUL behind", js(aud+"\x00"), "slash behind", js(aud+"/"), "wildcard", `"*"`,
 		"the issuer", js(iss))
-
-	c.category = "sub"
-	c.payload(ClassInvalid, "missing", c.body.without("sub"))
-	c.claims(ClassInvalid, "sub", otherType...)
-	c.claims(ClassInvalid, "sub", "empty", `""`, "blank", `"  "`, "a no-break space", `"\u00a0"`, "an array", `["user-1"]`,
-		"NUL", `"user-1\u0000"`, "NUL alone", `"\u0000"`, "a line feed", `"user-1\n"`,
-		"a carriage return and a header", `"user-1\r\nX-Admin: 1"`, "a tab", `"user\t1"`,
-		"an escape character", `"user-1\u001b[2K"`, "DEL", `"user-1\u007f"`, "a C1 control character", `"user-1\u0085"`,
-		"10 KiB", js(strings.Repeat("u", 10<<10)), "half a surrogate pair", `"user-\ud800"`,
-		"a surrogate pair the wrong way round", `"user-\udc00\ud800"`)
-	c.payload(ClassAnyRefusal, "invalid UTF-8", c.body.with("sub", "\"user-\xff\""))
-
-	c.category = "sid"
-	c.claims(ClassInvalid, "sid", otherType...)
-	c.claims(ClassInvalid, "sid", "empty", `""`, "an array", `["session-1"]`)
-
-	c.category = "cnf"
-	c.claims(ClassInvalid, "cnf", "a DPoP key", js(Claims{"jkt": b64(make([]byte, 32))}),
-		"a certificate", js(Claims{"x5t#S256": b64(make([]byte, 32))}), "a JWK", js(Claims{"jwk": c.key.jwk()}),
-		"a key ID", `{"kid":"1"}`, "an unknown method", `{"new":true}`, "empty", "{}", "a string", `"key"`)
 }
 
 func (c *catalogue) sizes() {

@@ -1,4 +1,5 @@
-package stmigrate
+// Package claims reads what providers say: strict JSON with one reading only, names and times.
+package claims
 
 import (
 	"encoding/json"
@@ -8,27 +9,28 @@ import (
 	"unicode/utf8"
 )
 
-// jsonMaxDepth bounds nesting: legacy tokens nest a handful of levels.
-const jsonMaxDepth = 32
+// MaxDepth bounds nesting: legacy tokens nest a handful of levels.
+const MaxDepth = 32
 
 var (
-	errJSONSyntax    = errors.New("not one valid JSON object")
+	// ErrSyntax: not JSON, or not an object.
+	ErrSyntax        = errors.New("not one valid JSON object")
 	errJSONEncoding  = errors.New("JSON that is not valid Unicode")
 	errJSONDuplicate = errors.New("a JSON object with a name that stands twice")
 	errJSONDepth     = errors.New("JSON nested deeper than 32 levels")
 )
 
-// jsonObject decodes text, which must be one JSON object (RFC 8259) and nothing else. Where encoding/json takes the last of
+// Object decodes text, which must be one JSON object (RFC 8259) and nothing else. Where encoding/json takes the last of
 // two members or replaces what is no Unicode, two readers could see two different things; here it is an error. Numbers are
 // json.Number. Strings share memory with text.
-func jsonObject(text string) (map[string]any, error) {
+func Object(text string) (map[string]any, error) {
 	if !utf8.ValidString(text) {
 		return nil, errJSONEncoding
 	}
 	r := jsonReader{text: text}
 	r.space()
 	if r.peek() != '{' {
-		return nil, errJSONSyntax
+		return nil, ErrSyntax
 	}
 	r.pos++
 	object, err := r.object(1)
@@ -36,7 +38,7 @@ func jsonObject(text string) (map[string]any, error) {
 		return nil, err
 	}
 	if r.space(); r.pos != len(text) {
-		return nil, errJSONSyntax
+		return nil, ErrSyntax
 	}
 	return object, nil
 }
@@ -77,7 +79,7 @@ func (r *jsonReader) next(c byte) bool {
 
 // object reads what follows a '{'.
 func (r *jsonReader) object(depth int) (map[string]any, error) {
-	if depth > jsonMaxDepth {
+	if depth > MaxDepth {
 		return nil, errJSONDepth
 	}
 	if r.next('}') {
@@ -90,14 +92,14 @@ func (r *jsonReader) object(depth int) (map[string]any, error) {
 	object := make(map[string]any, size)
 	for {
 		if !r.next('"') {
-			return nil, errJSONSyntax
+			return nil, ErrSyntax
 		}
 		name, err := r.string()
 		if err != nil {
 			return nil, err
 		}
 		if !r.next(':') {
-			return nil, errJSONSyntax
+			return nil, ErrSyntax
 		}
 		value, err := r.value(depth)
 		if err != nil {
@@ -112,14 +114,14 @@ func (r *jsonReader) object(depth int) (map[string]any, error) {
 			return object, nil
 		}
 		if !r.next(',') {
-			return nil, errJSONSyntax
+			return nil, ErrSyntax
 		}
 	}
 }
 
 // array reads what follows a '['.
 func (r *jsonReader) array(depth int) ([]any, error) {
-	if depth > jsonMaxDepth {
+	if depth > MaxDepth {
 		return nil, errJSONDepth
 	}
 	array := []any{}
@@ -136,7 +138,7 @@ func (r *jsonReader) array(depth int) ([]any, error) {
 			return array, nil
 		}
 		if !r.next(',') {
-			return nil, errJSONSyntax
+			return nil, ErrSyntax
 		}
 	}
 }
@@ -168,7 +170,7 @@ func boxed[T any](v T, err error) (any, error) { return v, err }
 
 func (r *jsonReader) literal(word string) error {
 	if !strings.HasPrefix(r.text[r.pos:], word) {
-		return errJSONSyntax
+		return ErrSyntax
 	}
 	r.pos += len(word)
 	return nil
@@ -183,12 +185,12 @@ func (r *jsonReader) number() (json.Number, error) {
 	if r.peek() == '0' {
 		r.pos++
 	} else if !r.digits() {
-		return "", errJSONSyntax
+		return "", ErrSyntax
 	}
 	if r.peek() == '.' {
 		r.pos++
 		if !r.digits() {
-			return "", errJSONSyntax
+			return "", ErrSyntax
 		}
 	}
 	if c := r.peek(); c == 'e' || c == 'E' {
@@ -197,7 +199,7 @@ func (r *jsonReader) number() (json.Number, error) {
 			r.pos++
 		}
 		if !r.digits() {
-			return "", errJSONSyntax
+			return "", ErrSyntax
 		}
 	}
 	return json.Number(r.text[start:r.pos]), nil
@@ -222,11 +224,11 @@ func (r *jsonReader) string() (string, error) {
 		case c == '\\':
 			return r.escapedString(start)
 		case c < ' ':
-			return "", errJSONSyntax
+			return "", ErrSyntax
 		}
 		r.pos++
 	}
-	return "", errJSONSyntax
+	return "", ErrSyntax
 }
 
 // escapedString reads on from the first backslash of a string that began at start.
@@ -239,7 +241,7 @@ func (r *jsonReader) escapedString(start int) (string, error) {
 		case c == '"':
 			return string(out), nil
 		case c < ' ':
-			return "", errJSONSyntax
+			return "", ErrSyntax
 		case c != '\\':
 			out = append(out, c)
 			continue
@@ -266,17 +268,17 @@ func (r *jsonReader) escapedString(start int) (string, error) {
 			}
 			out = utf8.AppendRune(out, u)
 		default:
-			return "", errJSONSyntax
+			return "", ErrSyntax
 		}
 	}
-	return "", errJSONSyntax
+	return "", ErrSyntax
 }
 
 // escapedRune reads what follows a \u. Half a surrogate pair is no character.
 func (r *jsonReader) escapedRune() (rune, error) {
 	u, ok := r.hex4()
 	if !ok {
-		return 0, errJSONSyntax
+		return 0, ErrSyntax
 	}
 	if !utf16.IsSurrogate(u) {
 		return u, nil
@@ -287,7 +289,7 @@ func (r *jsonReader) escapedRune() (rune, error) {
 	r.pos += 2
 	low, ok := r.hex4()
 	if !ok {
-		return 0, errJSONSyntax
+		return 0, ErrSyntax
 	}
 	if u = utf16.DecodeRune(u, low); u == utf8.RuneError {
 		return 0, errJSONEncoding

@@ -1,4 +1,4 @@
-package stmigrate
+package claims
 
 import (
 	"encoding/json"
@@ -14,37 +14,37 @@ import (
 
 func TestJSONObject(t *testing.T) {
 	for text, want := range map[string]error{
-		``: errJSONSyntax, `[]`: errJSONSyntax, `null`: errJSONSyntax, `{`: errJSONSyntax, `{}x`: errJSONSyntax, `{}{}`: errJSONSyntax,
-		`{,}`: errJSONSyntax, `{"a":1,}`: errJSONSyntax, `{"a"}`: errJSONSyntax, `{"a":}`: errJSONSyntax, `{a:1}`: errJSONSyntax, `{'a':1}`: errJSONSyntax,
-		`{"a":01}`: errJSONSyntax, `{"a":+1}`: errJSONSyntax, `{"a":1.}`: errJSONSyntax, `{"a":.5}`: errJSONSyntax, `{"a":1e}`: errJSONSyntax,
-		`{"a":-}`: errJSONSyntax, `{"a":0x1}`: errJSONSyntax, `{"a":NaN}`: errJSONSyntax, `{"a":nul}`: errJSONSyntax, `{"a":truefalse}`: errJSONSyntax,
-		"{\"a\":\"\n\"}": errJSONSyntax, `{"a":"\x"}`: errJSONSyntax, `{"a":"\u12"}`: errJSONSyntax, `{"a":"\u12g4"}`: errJSONSyntax, `{"a":"\`: errJSONSyntax,
-		"{\"a\":1}\x00": errJSONSyntax, "{\v}": errJSONSyntax, `{"a":[1,]}`: errJSONSyntax, `{"a":[1 2]}`: errJSONSyntax, `{"a":"`: errJSONSyntax,
+		``: ErrSyntax, `[]`: ErrSyntax, `null`: ErrSyntax, `{`: ErrSyntax, `{}x`: ErrSyntax, `{}{}`: ErrSyntax,
+		`{,}`: ErrSyntax, `{"a":1,}`: ErrSyntax, `{"a"}`: ErrSyntax, `{"a":}`: ErrSyntax, `{a:1}`: ErrSyntax, `{'a':1}`: ErrSyntax,
+		`{"a":01}`: ErrSyntax, `{"a":+1}`: ErrSyntax, `{"a":1.}`: ErrSyntax, `{"a":.5}`: ErrSyntax, `{"a":1e}`: ErrSyntax,
+		`{"a":-}`: ErrSyntax, `{"a":0x1}`: ErrSyntax, `{"a":NaN}`: ErrSyntax, `{"a":nul}`: ErrSyntax, `{"a":truefalse}`: ErrSyntax,
+		"{\"a\":\"\n\"}": ErrSyntax, `{"a":"\x"}`: ErrSyntax, `{"a":"\u12"}`: ErrSyntax, `{"a":"\u12g4"}`: ErrSyntax, `{"a":"\`: ErrSyntax,
+		"{\"a\":1}\x00": ErrSyntax, "{\v}": ErrSyntax, `{"a":[1,]}`: ErrSyntax, `{"a":[1 2]}`: ErrSyntax, `{"a":"`: ErrSyntax,
 		`{"a":"\ud800"}`: errJSONEncoding, `{"a":"\udc00\ud800"}`: errJSONEncoding, `{"a":"\ud800\u0041"}`: errJSONEncoding, "{\"a\":\"\xff\"}": errJSONEncoding,
 		`{"a":1,"a":1}`: errJSONDuplicate, `{"a":1,"\u0061":1}`: errJSONDuplicate, `{"b":[{"a":1,"a":1}]}`: errJSONDuplicate,
 		strings.Repeat(`{"a":`, 33) + "1" + strings.Repeat("}", 33): errJSONDepth, `{"a":` + strings.Repeat("[", 5000): errJSONDepth,
 	} {
-		_, err := jsonObject(text)
+		_, err := Object(text)
 		assert.ErrorIs(t, err, want, "%.60q", text)
 	}
-	object, err := jsonObject(" {\"a\":[true,false,null,-0.5E+10,\"\\ud83d\\ude00\\/\\n\u00fc\",{},[]],\r\n\"\":1}\t")
+	object, err := Object(" {\"a\":[true,false,null,-0.5E+10,\"\\ud83d\\ude00\\/\\n\u00fc\",{},[]],\r\n\"\":1}\t")
 	require.NoError(t, err)
 	assert.Equal(t, map[string]any{
 		"a": []any{true, false, nil, json.Number("-0.5E+10"), "😀/\nü", map[string]any{}, []any{}}, "": json.Number("1"),
 	}, object)
-	_, err = jsonObject(strings.Repeat(`{"a":`, 32) + "1" + strings.Repeat("}", 32))
+	_, err = Object(strings.Repeat(`{"a":`, 32) + "1" + strings.Repeat("}", 32))
 	assert.NoError(t, err)
 }
 
 // The reader agrees with encoding/json on every text but those that it refuses on purpose.
 func FuzzJSONObject(f *testing.F) {
 	for _, text := range []string{
-		`{}`, jwtPayload(), `{"a":[true,false,null,-0.5E+10,"\ud83d\ude00\/\n"],"b":{"c":{}}}`, `{"a":1,"a":2}`, `{"\ud800":1}`, "{\"\xff\":1}", `{"a":01}`, `{"a":"\u0000"}`,
+		`{}`, `{"iss":"https://legacy.example/","sub":"user-1","aud":["api"],"exp":1800000000,"iat":1.7e9}`, `{"a":[true,false,null,-0.5E+10,"\ud83d\ude00\/\n"],"b":{"c":{}}}`, `{"a":1,"a":2}`, `{"\ud800":1}`, "{\"\xff\":1}", `{"a":01}`, `{"a":"\u0000"}`,
 	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := jsonObject(text)
+		got, err := Object(text)
 		d := json.NewDecoder(strings.NewReader(text))
 		d.UseNumber()
 		var want any
@@ -65,7 +65,7 @@ func FuzzJSONObject(f *testing.F) {
 			if n, _ := jsonCountNames(text); n != jsonCountMembers(got) {
 				t.Fatalf("%q: %d names, %d members", text, n, jsonCountMembers(got))
 			}
-		case errors.Is(err, errJSONSyntax):
+		case errors.Is(err, ErrSyntax):
 			if isObject {
 				t.Fatalf("%q: refused, encoding/json reads %v", text, want)
 			}
@@ -78,7 +78,7 @@ func FuzzJSONObject(f *testing.F) {
 				t.Fatalf("%q: valid", text)
 			}
 		case errors.Is(err, errJSONDepth):
-			if strings.Count(text, "[")+strings.Count(text, "{") <= jsonMaxDepth {
+			if strings.Count(text, "[")+strings.Count(text, "{") <= MaxDepth {
 				t.Fatalf("%q: not deep", text)
 			}
 		}
