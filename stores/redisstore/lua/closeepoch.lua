@@ -1,0 +1,2 @@
+redis.call('SADD', closed, ARGV[1])
+return {'ok'}

@@ -1,0 +1,30 @@
+local key, fence, handle = ARGV[1], ARGV[2], ARGV[3]
+local sealed, sealedFor, keep = ARGV[4], tonumber(ARGV[5]), now + ARGV[6]
+local revocation, revokeAt = ARGV[7], now + ARGV[8]
+
+local e = read(key)
+if not e or e.f ~= fence then return {'lost'} end
+if e.s == 'd' then return {'ok'} end
+
+must('zset', held, due, epochOf(e.e))
+must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(e.o))
+redis.call('ZADD', epochOf(e.e), 0, key)
+redis.call('HSET', entryOf(key), 's', 'd', 'c', handle, 'k', keep)
+redis.call('HDEL', entryOf(key), 'l', 'b')
+redis.call('PEXPIREAT', entryOf(key), keep)
+redis.call('DEL', noteOf(key))
+if sealed ~= '' and sealedFor > 0 then
+  redis.call('SET', answerOf(key), sealed, 'PXAT', math.min(now + sealedFor, keep))
+end
+redis.call('SET', tokenOf(e.o), key, 'PXAT', keep)
+if revocation ~= '' then
+  redis.call('SET', jobOf(key), revocation, 'PXAT', keep)
+  redis.call('HSET', entryOf(key), 'j', 'q', 'g', fence) -- the first lease is the finisher's
+  redis.call('ZADD', due, revokeAt, key)
+  outlive(due, keep)
+  weed(due, 'j', 'q')
+end
+redis.call('ZREM', held, key)
+outlive(epochOf(e.e), keep)
+weed(epochOf(e.e), 'e', e.e)
+return {'ok'}
