@@ -1,0 +1,208 @@
+// What a page needs to move its legacy session to SuperTokens. See README.md, and index.d.ts for what each option means.
+
+const STORE = "stmigrate.exchange";
+const FINAL = new Set(["migrated", "current", "signed-out"]);
+const RETRIED = new Set([429, 502, 503, 504]);
+
+/** One run a page and endpoint: its promise while it runs, and for good once there is nothing left to try. */
+const runs = new Map();
+
+export async function migrateSession(options) {
+  const config = check(options);
+  let run = runs.get(config.url);
+  if (!run) {
+    run = exclusively(config, () => migrate(config));
+    runs.set(config.url, run);
+    // What found nothing may be tried again, by a later call of the same page.
+    const again = () => runs.delete(config.url);
+    run.then((result) => FINAL.has(result.status) || again(), again);
+  }
+  return run;
+}
+
+function check(options) {
+  const {
+    apiDomain, path = "/migrate-session", getLegacyToken, endLegacySession, doesSessionExist, onSignedOut,
+    attempts = 6, timeoutMs = 30_000, signal,
+  } = options ?? {};
+  for (const [name, f] of Object.entries({ getLegacyToken, endLegacySession, doesSessionExist, onSignedOut })) {
+    if (typeof f !== "function") throw new TypeError(`migrateSession: ${name} must be a function`);
+  }
+  if (!(Number.isInteger(attempts) && attempts >= 1 && attempts <= 100)) {
+    throw new TypeError("migrateSession: attempts must be a whole number from 1 to 100");
+  }
+  if (!(timeoutMs > 0)) throw new TypeError("migrateSession: timeoutMs must be above 0");
+  const base = URL.canParse(apiDomain) ? new URL(apiDomain) : undefined;
+  if (!base || !/^https?:$/.test(base.protocol) || base.origin !== String(apiDomain).replace(/\/$/, "")) {
+    throw new TypeError("migrateSession: apiDomain must be the API's origin, such as https://api.example.com");
+  }
+  const url = new URL(path, base);
+  if (url.origin !== base.origin) throw new TypeError("migrateSession: path must be a path on apiDomain");
+  return {
+    url: url.href, getLegacyToken, endLegacySession, doesSessionExist, onSignedOut, attempts, timeoutMs, signal,
+  };
+}
+
+/**
+ * Lets one tab at a time through, so that the second finds the first one's session. Web Locks are there in secure contexts
+ * only; without them both ask, and the server gives both the same session.
+ */
+async function exclusively({ url, signal }, run) {
+  signal?.throwIfAborted();
+  const locks = globalThis.navigator?.locks;
+  if (!locks) return run();
+  return locks.request(`stmigrate ${url}`, { signal }, run);
+}
+
+async function migrate(config) {
+  if (await config.doesSessionExist()) return { status: "current" };
+  const token = await config.getLegacyToken();
+  if (!token) return { status: "nothing" };
+  const key = await idempotencyKey(token);
+  // Without Web Locks another tab may have been done meanwhile.
+  if (!globalThis.navigator?.locks && (await config.doesSessionExist())) return { status: "current" };
+  for (let attempt = 1; ; attempt++) {
+    const answer = await ask(config, token, key);
+    if (!answer.retry) {
+      forgetKey();
+      return conclude(config, answer);
+    }
+    if (attempt >= config.attempts) return { status: "unavailable", code: answer.code };
+    await pause(backOff(attempt, answer.retryAfter), config.signal);
+  }
+}
+
+/** Asks once. Whatever leaves open what the server did is to be asked again. */
+async function ask({ url, timeoutMs, signal }, token, key) {
+  const timeout = AbortSignal.timeout(timeoutMs);
+  const headers = { Authorization: `Bearer ${token}` };
+  if (key) headers["Idempotency-Key"] = key;
+  try {
+    // fetch is looked up now: SuperTokens' frontend SDKs replace it, and they take the new session from the answer.
+    const response = await globalThis.fetch(url, {
+      method: "POST", headers, credentials: "include", cache: "no-store", redirect: "error",
+      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+    });
+    return {
+      http: response.status,
+      code: await statusOf(response),
+      retry: RETRIED.has(response.status),
+      retryAfter: Number(response.headers.get("Retry-After")),
+    };
+  } catch {
+    signal?.throwIfAborted();
+    return { code: "NETWORK_ERROR", retry: true };
+  }
+}
+
+/** The body's status, as the server's table of errors has it; "" where the answer is somebody else's. */
+async function statusOf(response) {
+  try {
+    const { status } = await response.json();
+    return typeof status === "string" && /^[A-Z_]{1,40}$/.test(status) ? status : "";
+  } catch {
+    return "";
+  }
+}
+
+async function conclude(config, { http, code }) {
+  switch (true) {
+    case http === 200 && code === "OK":
+      if (!(await sessionArrived(config))) return { status: "unavailable", code: "SESSION_DID_NOT_ARRIVE" };
+      return { status: "migrated", legacyEnded: await endLegacy(config) };
+    case http === 204:
+      return { status: "not-admitted" };
+    case code === "ALREADY_MIGRATED":
+      if (await sessionArrived(config)) return { status: "current" };
+      break;
+    case code === "OTHER_SESSION":
+      break;
+    case http >= 500:
+      return { status: "unavailable", code };
+    default:
+      return { status: "refused", code };
+  }
+  await config.onSignedOut(code);
+  return { status: "signed-out", code };
+}
+
+/** The session of another tab may be on its way to this one still. */
+async function sessionArrived({ doesSessionExist, signal }) {
+  for (let look = 1; ; look++) {
+    if (await doesSessionExist()) return true;
+    if (look === 5) return false;
+    await pause(100 * 2 ** look, signal);
+  }
+}
+
+/** The new session stands whatever becomes of this. */
+async function endLegacy({ endLegacySession }) {
+  try {
+    await endLegacySession();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The key of the exchange of this very token: the same after a reload until an answer came, so that the lost answer is
+ * given again; another for another login. Nothing is sent where it could not be kept or named, since a reload would then
+ * come with another key, and be refused what it is owed.
+ */
+async function idempotencyKey(token) {
+  const subtle = globalThis.crypto?.subtle;
+  if (!subtle) return undefined;
+  const digest = await subtle.digest("SHA-256", new TextEncoder().encode(token));
+  const hash = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  try {
+    const kept = keptKey(hash);
+    if (kept) return kept;
+    const key = crypto.randomUUID();
+    localStorage.setItem(STORE, JSON.stringify({ hash, key }));
+    // Without Web Locks another tab may write at the same moment: the later one wins, for both.
+    if (globalThis.navigator?.locks) return key;
+    await pause(50);
+    return keptKey(hash) ?? key;
+  } catch {
+    return undefined;
+  }
+}
+
+function keptKey(hash) {
+  try {
+    const kept = JSON.parse(localStorage.getItem(STORE));
+    return kept.hash === hash && typeof kept.key === "string" ? kept.key : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function forgetKey() {
+  try {
+    localStorage.removeItem(STORE);
+  } catch {
+    // It was not kept either.
+  }
+}
+
+/** Seconds that the server asked for, at most a minute, and else twice as long each time; never in step with other tabs. */
+function backOff(attempt, retryAfter) {
+  const ms = retryAfter > 0 ? Math.min(retryAfter, 60) * 1000 : 0;
+  return ms + Math.random() * Math.min(500 * 2 ** (attempt - 1), 15_000);
+}
+
+function pause(ms, signal) {
+  return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener("abort", stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener("abort", stop, { once: true });
+  });
+}
