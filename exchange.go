@@ -42,8 +42,9 @@ type ExchangeStore interface {
 	// Release gives a held claim up: the entry goes, or, if suspect, stays with its lease over, so that the next holder looks
 	// for an orphan. A claim that is finished, gone, or held with another Fence is left alone, without an error.
 	Release(ctx context.Context, key ExchangeKey, fence Fence, suspect bool) error
-	// Recall finds an entry by the token that was shown for it by its last claim: a finished one, or a held one that has a Note
-	// (ClaimBusy, its Wait 0 once the lease is over). The State of the answer is 0 where there is none.
+	// Recall finds a finished entry by the token that was shown for it by its last claim, or one that is held and has a Note
+	// (ClaimBusy, its Wait 0 once the lease is over) by the token of the claim that the Note was written under, whoever has
+	// claimed it since. The State of the answer is 0 where there is none.
 	Recall(ctx context.Context, shown ExchangeKey) (Claimed, error)
 }
 

@@ -56,6 +56,7 @@ type memoryRare struct {
 	// While the entry is not done: the user of the suspect holder, and the note.
 	before string
 	note   []byte
+	noted  ExchangeKey // the token that the note was written for
 
 	// Once it is done and owes a revocation. fence is that of the lease, zero while there is none; due is when it is to be handed
 	// out, or when the lease ends; reason is that of a dead letter.
@@ -128,18 +129,12 @@ func (m *MemoryExchanges) Claim(ctx context.Context, c Claim) (Claimed, error) {
 	default:
 		m.suspect(e)
 	}
-	if m.shown[e.shown] == e {
-		delete(m.shown, e.shown)
-	}
 	e.shown, e.fence, e.user, e.epoch = c.Shown, c.Fence, c.User, c.Epoch
 	e.end, e.keepEnd = after(now, c.Lease), max(e.keepEnd, after(now, c.KeepFor))
 	m.schedule(e)
 	got := Claimed{State: ClaimHeld, Suspect: e.suspect}
 	if e.rare != nil {
 		got.User, got.Note = e.rare.before, bytes.Clone(e.rare.note)
-		if e.rare.note != nil {
-			m.shown[e.shown] = e
-		}
 	}
 	return got, nil
 }
@@ -159,6 +154,7 @@ func (m *MemoryExchanges) Finish(ctx context.Context, key ExchangeKey, fence Fen
 	if e.done {
 		return nil
 	}
+	m.unpoint(e)
 	e.done, e.suspect, e.rare = true, false, nil
 	e.handle, e.sealed = f.Handle, string(f.Sealed)
 	e.end, e.keepEnd = after(now, f.SealedFor), after(now, f.KeepFor)
@@ -403,7 +399,8 @@ func (m *MemoryExchanges) Note(ctx context.Context, key ExchangeKey, fence Fence
 		return fmt.Errorf("%w: the entry is gone, finished, or held by another", ErrClaimLost)
 	}
 	e.needRare()
-	e.rare.note = append([]byte{}, note...)
+	m.unpoint(e)
+	e.rare.note, e.rare.noted = append([]byte{}, note...), e.shown
 	m.shown[e.shown] = e
 	return nil
 }
@@ -523,9 +520,7 @@ func (m *MemoryExchanges) schedule(e *memoryEntry) {
 func (m *MemoryExchanges) remove(e *memoryEntry) {
 	delete(m.entries, e.key)
 	delete(m.held, e.key)
-	if m.shown[e.shown] == e {
-		delete(m.shown, e.shown)
-	}
+	m.unpoint(e)
 	heap.Remove(&m.due, int(e.index))
 	switch {
 	case !e.done || e.rare == nil:
@@ -533,6 +528,17 @@ func (m *MemoryExchanges) remove(e *memoryEntry) {
 		delete(m.dead, e.key)
 	default:
 		heap.Remove(&m.owed, int(e.rare.index))
+	}
+}
+
+// unpoint takes the way from a token to the entry away, unless it leads to another one by now.
+func (m *MemoryExchanges) unpoint(e *memoryEntry) {
+	token := e.shown
+	if !e.done && e.rare != nil {
+		token = e.rare.noted
+	}
+	if m.shown[token] == e {
+		delete(m.shown, token)
 	}
 }
 

@@ -250,3 +250,25 @@ func TestNoteOfASibling(t *testing.T) {
 	require.NoError(t, store.MemoryExchanges.Note(t.Context(), mine.Key, mine.Fence, own))
 	expect(t, r.post("tok2"), 200, "OK")
 }
+
+// TestNoteOutlivesASiblingsClaim: whoever may have revoked the legacy session can come back, though another token of the session
+// was verified before that and has claimed since.
+func TestNoteOutlivesASiblingsClaim(t *testing.T) {
+	t.Parallel()
+	for at, back := range map[string]string{"after claim": "tok1", "before note": "tok1", "after note": "tok2", "after revoke": "tok2"} {
+		t.Run(at, func(t *testing.T) {
+			t.Parallel()
+			r, store := mortal(t)
+			r.add("tok1", "user-1", "sid-1", "")
+			r.add("tok2", "user-1", "sid-1", "")
+			r.dies(t, store, "after revoke", "tok1")
+			r.clock.Advance(45 * time.Second)
+			r.dies(t, store, at, "tok2")
+			r.verifier.Remove("tok1")
+			r.verifier.Remove("tok2")
+			r.clock.Advance(45 * time.Second)
+			expect(t, r.post(back), 200, "OK")
+			assert.Len(t, r.sessions.Live(), 1)
+		})
+	}
+}

@@ -78,7 +78,8 @@ type ClaimSweeper interface {
 
 // ClaimNoter is what an [ExchangeStore] may be, too: it keeps a note beside a held claim, for whoever has to take it over.
 type ClaimNoter interface {
-	// Note replaces the claim's note. ErrClaimLost if the entry is gone, finished, or held with another Fence.
+	// Note replaces the claim's note, and with it the token that Recall finds it by: the Shown of this claim. ErrClaimLost if the
+	// entry is gone, finished, or held with another Fence.
 	Note(ctx context.Context, key ExchangeKey, fence Fence, note []byte) error
 }
 

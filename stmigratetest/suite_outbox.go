@@ -828,11 +828,11 @@ var noterChecks = group("ClaimNoter",
 		if string(got.Note) != "note" {
 			return fmt.Errorf("the note is %q after the take-over", got.Note)
 		}
-		if _, err := s.noted(ctx, second, stmigrate.ClaimBusy, "note"); err != nil {
-			return err
+		if _, err := s.noted(ctx, first, stmigrate.ClaimBusy, "note"); err != nil {
+			return fmt.Errorf("by the token that the note was written for, after the take-over: %w", err)
 		}
-		if _, err := s.noted(ctx, first, 0, ""); err != nil {
-			return fmt.Errorf("by the token of who was taken over: %w", err)
+		if _, err := s.noted(ctx, second, 0, ""); err != nil {
+			return fmt.Errorf("by the token of who took over and has noted nothing: %w", err)
 		}
 		if err := lost("Note with the old fence", n.Note(ctx, first.Key, first.Fence, []byte("late"))); err != nil {
 			return err
@@ -840,10 +840,25 @@ var noterChecks = group("ClaimNoter",
 		if err := s.Store.Release(ctx, second.Key, second.Fence, true); err != nil {
 			return err
 		}
-		if got, err = s.expect(ctx, third, stmigrate.ClaimHeld, true); err == nil && string(got.Note) != "note" {
+		if _, err := s.noted(ctx, first, stmigrate.ClaimBusy, "note"); err != nil {
+			return fmt.Errorf("by the token that the note was written for, after a suspect release: %w", err)
+		}
+		if got, err = s.expect(ctx, third, stmigrate.ClaimHeld, true); err != nil {
+			return err
+		}
+		if string(got.Note) != "note" {
 			return fmt.Errorf("the note is %q after a suspect release", got.Note)
 		}
-		return err
+		if err := n.Note(ctx, third.Key, third.Fence, []byte("newer")); err != nil {
+			return fmt.Errorf("noting after the take-over: %w", err)
+		}
+		if _, err := s.noted(ctx, third, stmigrate.ClaimBusy, "newer"); err != nil {
+			return fmt.Errorf("by the token of who took over and has noted: %w", err)
+		}
+		if _, err := s.noted(ctx, first, 0, ""); err != nil {
+			return fmt.Errorf("by the token whose note was replaced: %w", err)
+		}
+		return nil
 	}),
 	optional("a note goes with Finish and with Release", func(ctx context.Context, s StoreUnderTest, n noter) error {
 		done, given := s.claim("a", "1"), s.claim("b", "2")

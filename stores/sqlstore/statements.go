@@ -126,6 +126,7 @@ ON CONFLICT (key) DO UPDATE SET
   suspect = CASE WHEN e.keep_until <= {now} THEN 0 WHEN e.fence = $2 THEN e.suspect ELSE 1 END,
   user_before = CASE WHEN e.keep_until <= {now} THEN NULL WHEN e.fence = $2 THEN e.user_before ELSE e.user_id END,
   note = CASE WHEN e.keep_until <= {now} THEN NULL ELSE e.note END,
+  noted = CASE WHEN e.keep_until <= {now} THEN NULL ELSE e.noted END,
   shown = excluded.shown, fence = excluded.fence, epoch = excluded.epoch, user_id = excluded.user_id,
   lease_until = {now} + CAST($6 AS bigint), keep_until = {greatest}(e.keep_until, {now} + CAST($7 AS bigint)),
   clean_at = {greatest}(e.keep_until, {now} + CAST($7 AS bigint)),
@@ -139,7 +140,7 @@ RETURNING 1, suspect, user_before, CAST(NULL AS {bytes}), CAST(NULL AS {bytes}),
 // state, $10 due in.
 const (
 	finishWrite = `
-UPDATE {exchanges} SET done = 1, suspect = 0, user_before = NULL, note = NULL, handle = CAST($3 AS {bytes}),
+UPDATE {exchanges} SET done = 1, suspect = 0, user_before = NULL, note = NULL, noted = NULL, handle = CAST($3 AS {bytes}),
   sealed = CAST($4 AS {bytes}), sealed_until = {now} + CAST($5 AS bigint), keep_until = {now} + CAST($6 AS bigint),
   clean_at = {now} + CAST($7 AS bigint), revocation = CAST($8 AS {bytes}), revoke_state = CAST($9 AS smallint),
   revoke_fence = fence, revoke_due = {now} + CAST($10 AS bigint)
@@ -176,14 +177,14 @@ const (
 	lookColumns = `
 CASE done WHEN 1 THEN 3 ELSE 2 END, 0, user_id, handle, CASE WHEN sealed_until > {now} THEN sealed END`
 	recallFrom = `
-FROM {exchanges} WHERE shown = $1 AND keep_until > {now} AND (done = 1 OR note IS NOT NULL)
+FROM {exchanges} WHERE ((shown = $1 AND done = 1) OR noted = $1) AND keep_until > {now}
 ORDER BY done DESC, sealed_until DESC LIMIT 1`
 )
 
 // Note: $1 key, $2 fence, $3 note.
 const (
 	noteWrite = `
-UPDATE {exchanges} SET note = CAST($3 AS {bytes}) WHERE key = $1 AND fence = $2 AND done = 0 AND keep_until > {now}`
+UPDATE {exchanges} SET note = CAST($3 AS {bytes}), noted = shown WHERE key = $1 AND fence = $2 AND done = 0 AND keep_until > {now}`
 	noteLook = `
 SELECT 2 AS verdict FROM {exchanges} WHERE key = $1 AND fence = $2 AND done = 0 AND keep_until > {now}`
 )

@@ -15,7 +15,7 @@ elseif e then
 end
 
 must('zset', held, due, dead)
-must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(shown), tokenOf(e and e.o or shown))
+must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(e and e.n or shown))
 redis.call('ZADD', held, lease, key) -- first, since it is what a full server refuses
 local note
 if e then
@@ -30,8 +30,7 @@ if before then redis.call('HSET', entryOf(key), 'b', before) end
 redis.call('PEXPIREAT', entryOf(key), keep)
 if note then
   redis.call('PEXPIREAT', noteOf(key), keep)
-  if e.o ~= shown then unpoint(e.o, key) end
-  redis.call('SET', tokenOf(shown), key, 'PXAT', keep)
+  redis.call('SET', tokenOf(e.n), key, 'PXAT', keep)
 end
 outlive(held, keep)
 weed(held, 's', 'h')

@@ -7,10 +7,11 @@ if not e or e.f ~= fence then return {'lost'} end
 if e.s == 'd' then return {'ok'} end
 
 must('zset', held, due, epochOf(e.e))
-must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(e.o))
+must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(e.o), tokenOf(e.n or e.o))
 redis.call('ZADD', epochOf(e.e), 0, key)
 redis.call('HSET', entryOf(key), 's', 'd', 'c', handle, 'k', keep)
-redis.call('HDEL', entryOf(key), 'l', 'b')
+redis.call('HDEL', entryOf(key), 'l', 'b', 'n')
+if e.n and e.n ~= e.o then unpoint(e.n, key) end
 redis.call('PEXPIREAT', entryOf(key), keep)
 redis.call('DEL', noteOf(key))
 if sealed ~= '' and sealedFor > 0 then

@@ -1,5 +1,6 @@
 -- Stands before every script. Everything is under one prefix, so in one slot; KEYS names what can be named beforehand. An
 -- entry is a hash:
+--   n  the token of its note (h)
 --   s  "h" held, "d" done    f  fence             o  the token shown        u  user
 --   e  epoch                 k  end of KeepFor    l  end of the lease (h)   b  user of the suspect holder (h)
 --   c  handle (d)            j  "q" owed, "d" given up: the revocation      a  times it was handed out
@@ -23,7 +24,7 @@ local function jobOf(key) return root .. 'r:' .. key end
 local function tokenOf(shown) return root .. 's:' .. shown end
 local function epochOf(epoch) return root .. 'x:' .. epoch end
 
-local known = {s = 1, f = 1, o = 1, u = 1, e = 1, k = 1, l = 1, b = 1, c = 1, j = 1, a = 1, g = 1, y = 1, w = 1}
+local known = {n = 1, s = 1, f = 1, o = 1, u = 1, e = 1, k = 1, l = 1, b = 1, c = 1, j = 1, a = 1, g = 1, y = 1, w = 1}
 
 -- read returns the entry, or nil if there is none or its time is over. What this version did not write is an error.
 local function read(key)
@@ -80,6 +81,7 @@ local function forget(key, e)
   redis.call('ZREM', dead, key)
   if e then
     unpoint(e.o, key)
+    if e.n then unpoint(e.n, key) end
     redis.call('ZREM', epochOf(e.e), key)
   end
 end

@@ -8,7 +8,7 @@ if suspect then
   redis.call('HSET', entryOf(key), 'l', now, 'b', e.u)
 else
   must('zset', epochOf(e.e))
-  must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(e.o))
+  must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(e.o), tokenOf(e.n or e.o))
   forget(key, e)
 end
 return {'ok'}

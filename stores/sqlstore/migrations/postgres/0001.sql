@@ -11,6 +11,8 @@ CREATE TABLE {exchanges} (
     user_id         bytea,
     user_before     bytea,
     note            bytea,
+    -- The token shown for the claim that the note was written under.
+    noted           bytea,
     handle          bytea,
     sealed          bytea,
     lease_until     bigint   NOT NULL,
@@ -37,6 +39,7 @@ ALTER TABLE {exchanges} ALTER COLUMN sealed SET STORAGE EXTERNAL;
 ALTER TABLE {exchanges} ALTER COLUMN note SET STORAGE EXTERNAL;
 ALTER TABLE {exchanges} ALTER COLUMN revocation SET STORAGE EXTERNAL;
 CREATE INDEX "{prefix}exchanges_shown" ON {exchanges} (shown);
+CREATE INDEX "{prefix}exchanges_noted" ON {exchanges} (noted) WHERE noted IS NOT NULL;
 CREATE INDEX "{prefix}exchanges_clean" ON {exchanges} (clean_at);
 CREATE INDEX "{prefix}exchanges_held" ON {exchanges} (lease_until) WHERE done = 0;
 CREATE INDEX "{prefix}exchanges_owed" ON {exchanges} (revoke_due) WHERE revoke_state = 1;

@@ -11,6 +11,8 @@ CREATE TABLE {exchanges} (
     user_id         BLOB,
     user_before     BLOB,
     note            BLOB,
+    -- The token shown for the claim that the note was written under.
+    noted           BLOB,
     handle          BLOB,
     sealed          BLOB,
     lease_until     INTEGER  NOT NULL,
@@ -30,6 +32,7 @@ CREATE TABLE {exchanges} (
     revoke_reason   BLOB
 ) STRICT;
 CREATE INDEX "{prefix}exchanges_shown" ON {exchanges} (shown);
+CREATE INDEX "{prefix}exchanges_noted" ON {exchanges} (noted) WHERE noted IS NOT NULL;
 CREATE INDEX "{prefix}exchanges_clean" ON {exchanges} (clean_at);
 CREATE INDEX "{prefix}exchanges_held" ON {exchanges} (lease_until) WHERE done = 0;
 CREATE INDEX "{prefix}exchanges_owed" ON {exchanges} (revoke_due) WHERE revoke_state = 1;
