@@ -211,9 +211,11 @@ func (c *jwtRules) check(t *jwtToken) (s *OldSession, over bool, err error) {
 	if over, err = c.times(s); err != nil {
 		return nil, false, err
 	}
-	if err := c.identities(s); err != nil {
-		return nil, false, err
+	id, err := claims.Identities{Subject: c.UserIDClaim, Sessions: c.SessionIDClaims, Tenant: c.TenantClaim, Tenants: c.Tenants}.Of(t.claims)
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: the token: %v", ErrInvalidSession, err)
 	}
+	s.Subject, s.SessionID, s.TokenID, s.TenantID = id.Subject, id.SessionID, id.TokenID, id.TenantID
 	return s, over, nil
 }
 
@@ -268,48 +270,4 @@ func (c *jwtRules) times(s *OldSession) (over bool, err error) {
 	}
 	s.acceptedUntil = end.Add(c.Leeway)
 	return !now.Before(s.acceptedUntil), nil
-}
-
-// identities checks and takes over the claims that name the user, the session, the token and the tenant.
-func (c *jwtRules) identities(s *OldSession) error {
-	if err := jwtTakeName(s.Claims, c.UserIDClaim, &s.Subject); err != nil {
-		return err
-	}
-	if s.Subject == "" {
-		return fmt.Errorf("%w: the token names no user (%s)", ErrInvalidSession, c.UserIDClaim)
-	}
-	for _, claim := range c.SessionIDClaims {
-		if err := jwtTakeName(s.Claims, claim, &s.SessionID); err != nil {
-			return err
-		}
-		if s.SessionID != "" {
-			break
-		}
-	}
-	if err := jwtTakeName(s.Claims, "jti", &s.TokenID); err != nil {
-		return err
-	}
-	if c.TenantClaim == "" {
-		return nil
-	}
-	value, _ := s.Claims[c.TenantClaim].(string)
-	tenant, ok := c.Tenants[value]
-	if !ok {
-		return fmt.Errorf("%w: the token's tenant (%s) is not in JWTConfig.Tenants", ErrInvalidSession, c.TenantClaim)
-	}
-	s.TenantID = tenant
-	return nil
-}
-
-// jwtTakeName takes a claim over if it is there.
-func jwtTakeName(from map[string]any, claim string, into *string) error {
-	value, ok := from[claim]
-	if !ok {
-		return nil
-	}
-	if !claims.IsName(value) {
-		return fmt.Errorf("%w: %s is no string of 1 to %d bytes without control characters", ErrInvalidSession, claim, claims.MaxName)
-	}
-	*into = value.(string)
-	return nil
 }

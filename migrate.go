@@ -345,12 +345,19 @@ func (x *exchange) isCurrent() {
 
 // exchange claims the legacy session and does what is left to do. ErrClaimLost means that somebody else took over: again.
 func (x *exchange) exchange(ctx context.Context) error {
-	leave, err := x.m.queue.enter(ctx, x.key)
+	return x.under(ctx, Claim{
+		Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, KeepFor: x.keepFor(),
+	}, (*holder).run)
+}
+
+// under goes on under the claim c, or answers from what became of it already.
+func (x *exchange) under(ctx context.Context, c Claim, goOn func(*holder) error) error {
+	leave, err := x.m.queue.enter(ctx, c.Key)
 	if err != nil {
 		return &Error{"claim", err}
 	}
 	defer leave()
-	h, claimed, err := x.claim(ctx, Claim{Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, KeepFor: x.keepFor()})
+	h, claimed, err := x.claim(ctx, c)
 	if err != nil {
 		return &Error{"claim", err}
 	}
@@ -361,14 +368,17 @@ func (x *exchange) exchange(ctx context.Context) error {
 	case ClaimDone:
 		// Whoever waits behind us needs nothing of what follows.
 		leave()
-		if x.live {
+		switch live, err := x.hasSession(ctx); {
+		case err != nil:
+			return err
+		case live:
 			x.isCurrent()
 			return nil
 		}
-		return x.replay(ctx, claimed, func(o *opened) bool { return o.key == x.key })
+		return x.replay(ctx, claimed, func(o *opened) bool { return o.key == c.Key })
 	}
 	defer h.cancel()
-	return h.run()
+	return goOn(h)
 }
 
 // claim asks until the claim is held, done, or of a closed epoch. The store's calls are not bound to the client: an answer that nobody waits

@@ -116,33 +116,7 @@ func (x *exchange) redeem(ctx context.Context) error {
 		Key: hashKey(kindRefresh, x.issuer, "", x.token), Shown: x.m.vault.mac("shown", x.token),
 		KeepFor: noteLife + x.m.cfg.Lease, // short: strangers can make claims
 	}
-	leave, err := x.m.queue.enter(ctx, c.Key)
-	if err != nil {
-		return &Error{"claim", err}
-	}
-	defer leave()
-	h, claimed, err := x.claim(ctx, c)
-	if err != nil {
-		return &Error{"claim", err}
-	}
-	switch claimed.State {
-	case ClaimClosed:
-		x.result.Outcome = OutcomeRolledBack
-		return nil
-	case ClaimDone:
-		leave()
-		live, err := x.hasSession(ctx)
-		if err != nil {
-			return err
-		}
-		if live {
-			x.isCurrent()
-			return nil
-		}
-		return x.replay(ctx, claimed, func(o *opened) bool { return o.key == c.Key })
-	}
-	defer h.cancel()
-	return h.redeem(c)
+	return x.under(ctx, c, func(h *holder) error { return h.redeem(c) })
 }
 
 // redeem goes on under the claim c.

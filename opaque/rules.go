@@ -352,56 +352,17 @@ func (r *rules) session(answer map[string]any) (*stmigrate.OldSession, error) {
 			return nil, invalid("somebody else acts for the user (act, RFC 8693 §4.1; impersonator, Keycloak)")
 		}
 	}
-	s := &stmigrate.OldSession{Issuer: r.Issuer, Claims: answer}
-	if err := r.identities(s); err != nil {
-		return nil, err
+	id, err := claims.Identities{Subject: r.UserIDClaim, Sessions: r.SessionIDClaims, Tenant: r.TenantClaim, Tenants: r.Tenants}.Of(answer)
+	if err != nil {
+		return nil, invalid("the answer: %v", err)
+	}
+	s := &stmigrate.OldSession{
+		Issuer: r.Issuer, Subject: id.Subject, SessionID: id.SessionID, TokenID: id.TokenID, TenantID: id.TenantID, Claims: answer,
 	}
 	if err := r.times(s); err != nil {
 		return nil, err
 	}
 	return s, nil
-}
-
-func (r *rules) identities(s *stmigrate.OldSession) error {
-	if err := takeName(s.Claims, r.UserIDClaim, &s.Subject); err != nil {
-		return err
-	}
-	if s.Subject == "" {
-		return invalid("the answer names no user (%s)", r.UserIDClaim)
-	}
-	for _, claim := range r.SessionIDClaims {
-		if err := takeName(s.Claims, claim, &s.SessionID); err != nil {
-			return err
-		}
-		if s.SessionID != "" {
-			break
-		}
-	}
-	if err := takeName(s.Claims, "jti", &s.TokenID); err != nil {
-		return err
-	}
-	if r.TenantClaim == "" {
-		return nil
-	}
-	value, _ := s.Claims[r.TenantClaim].(string)
-	tenant, ok := r.Tenants[value]
-	if !ok {
-		return invalid("the answer's tenant (%s) is not in Rules.Tenants", r.TenantClaim)
-	}
-	s.TenantID = tenant
-	return nil
-}
-
-func takeName(from map[string]any, claim string, into *string) error {
-	value, ok := from[claim]
-	if !ok {
-		return nil
-	}
-	if !claims.IsName(value) {
-		return invalid("%s is no string of 1 to %d bytes without control characters", claim, claims.MaxName)
-	}
-	*into = value.(string)
-	return nil
 }
 
 func (r *rules) times(s *stmigrate.OldSession) error {

@@ -148,7 +148,7 @@ func ExampleOkta() {
 	tryLegacy(iss, verifier, revoker, okta.Token("access token of the org authorization server"))
 	// Output:
 	// 00ujmkLgagxeRrAg20g3, revoked: true
-	// invalid legacy session: the token names no user (uid)
+	// invalid legacy session: the token: no user is named (uid)
 	// legacy session of another issuer or kind: the token's issuer (iss) is not "https://example.okta.com/oauth2/0oacqf8qaJw56czJi0g4"
 }
 

@@ -127,3 +127,59 @@ var notToken68 = func() (table [256]byte) {
 	}
 	return table
 }()
+
+// Identities says which claims tell whose a token is. Without Tenant all are of no tenant.
+type Identities struct {
+	Subject  string
+	Sessions []string // the first that is there counts
+	Tenant   string
+	Tenants  map[string]string // what the values of Tenant stand for
+}
+
+// Identity is what the claims say; only the Subject is always there.
+type Identity struct{ Subject, SessionID, TokenID, TenantID string }
+
+// Of reads them. A claim that is there must be a name, see [IsName], and a tenant one of Tenants.
+func (n Identities) Of(object map[string]any) (Identity, error) {
+	var id Identity
+	if err := name(object, n.Subject, &id.Subject); err != nil {
+		return Identity{}, err
+	}
+	if id.Subject == "" {
+		return Identity{}, fmt.Errorf("no user is named (%s)", n.Subject)
+	}
+	for _, claim := range n.Sessions {
+		if err := name(object, claim, &id.SessionID); err != nil {
+			return Identity{}, err
+		}
+		if id.SessionID != "" {
+			break
+		}
+	}
+	if err := name(object, "jti", &id.TokenID); err != nil {
+		return Identity{}, err
+	}
+	if n.Tenant == "" {
+		return id, nil
+	}
+	value, _ := object[n.Tenant].(string)
+	tenant, ok := n.Tenants[value]
+	if !ok {
+		return Identity{}, fmt.Errorf("the tenant (%s) is none of the configured Tenants", n.Tenant)
+	}
+	id.TenantID = tenant
+	return id, nil
+}
+
+// name takes a claim over if it is there.
+func name(from map[string]any, claim string, into *string) error {
+	value, ok := from[claim]
+	if !ok {
+		return nil
+	}
+	if !IsName(value) {
+		return fmt.Errorf("%s is no string of 1 to %d bytes without control characters", claim, MaxName)
+	}
+	*into = value.(string)
+	return nil
+}
