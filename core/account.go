@@ -155,6 +155,23 @@ func (c *Client) UserRoles(ctx context.Context, tenantID, userID string) ([]stri
 	return roles, err
 }
 
+// RolePermissions returns what a role permits. Roles are of the app, whatever tenant users have them in. Errors: [ErrUnknownRole].
+func (c *Client) RolePermissions(ctx context.Context, role string) ([]string, error) {
+	var permissions []string
+	err := c.answer(ctx, request{
+		route:   getPermissions,
+		query:   []string{"role", role},
+		invalid: validRole(role),
+	}, func(a *answer) error {
+		if a.Permissions == nil || slices.Contains(a.Permissions, "") {
+			return missing("permissions")
+		}
+		permissions = a.Permissions
+		return nil
+	})
+	return permissions, err
+}
+
 // UserMetadata returns what is stored of a user beside its logins; {} if nothing is. Numbers are [json.Number]. userID must be
 // the external ID where there is one.
 func (c *Client) UserMetadata(ctx context.Context, userID string) (map[string]any, error) {
@@ -190,7 +207,8 @@ func (c *Client) RemoveUserMetadata(ctx context.Context, userID string) error {
 // Tenant is a tenant of the core.
 type Tenant struct {
 	ID string
-	// EmailPassword tells whether users with an e-mail and a password may sign in there.
+	// EmailPassword tells whether users with an e-mail and a password may sign in there. From CDI 5.1 on the core itself signs
+	// them up and in nevertheless: who calls [Client.SignUp] and [Client.SignIn] must look.
 	EmailPassword bool
 }
 
@@ -249,8 +267,9 @@ func (c *Client) AddTenantUser(ctx context.Context, tenantID, id string) (was bo
 	}, "wasAlreadyAssociated", func(a *answer) *bool { return a.WasAlreadyThere })
 }
 
-// RemoveTenantUser is the opposite. The user stays, even without any tenant. was is false, too, if an earlier try of this very
-// call did it whose answer was lost.
+// RemoveTenantUser is the opposite, and ends the user's sessions and roles in the tenant. The user stays, even without any
+// tenant, but is counted no more then ([Client.CountUsers]). was tells that there was anything to end; it is false, too, if an
+// earlier try of this very call did it whose answer was lost. Errors: [ErrUnknownUser]; [ErrUnknownTenant].
 func (c *Client) RemoveTenantUser(ctx context.Context, tenantID, id string) (was bool, err error) {
 	return c.flagged(ctx, request{
 		route:    leaveTenantUser,

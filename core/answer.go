@@ -87,14 +87,15 @@ type answer struct {
 	SuperTokensIDExists bool `json:"doesSuperTokensUserIdExist"`
 	ExternalIDExists    bool `json:"doesExternalUserIdExist"`
 
-	User     *wireUser    `json:"user"`
-	Users    []wireUser   `json:"users"`
-	Email    string       `json:"email"`
-	Token    string       `json:"token"`
-	Count    *int         `json:"count"`
-	Roles    []string     `json:"roles"`
-	Metadata object       `json:"metadata"`
-	Tenants  []wireTenant `json:"tenants"`
+	User        *wireUser    `json:"user"`
+	Users       []wireUser   `json:"users"`
+	Email       string       `json:"email"`
+	Token       string       `json:"token"`
+	Count       *int         `json:"count"`
+	Roles       []string     `json:"roles"`
+	Permissions []string     `json:"permissions"`
+	Metadata    object       `json:"metadata"`
+	Tenants     []wireTenant `json:"tenants"`
 	wireTenant
 
 	Verified        *bool `json:"isVerified"`

@@ -75,24 +75,25 @@ var (
 	addTenantUser   = route{method: "POST", path: "/recipe/multitenancy/tenant/user", rid: "multitenancy", repeat: true}
 	leaveTenantUser = route{method: "POST", path: "/recipe/multitenancy/tenant/user/remove", rid: "multitenancy", repeat: true}
 	// Reads. A sign-in changes nothing.
-	signIn        = route{method: "POST", path: "/recipe/signin", rid: emailPassword, repeat: true}
-	getUser       = route{method: "GET", path: "/recipe/user", rid: emailPassword, repeat: true}
-	getUserByID   = route{method: "GET", path: "/user/id", repeat: true, at31: &getUser}
-	getUsersBy    = route{method: "GET", path: "/users/by-accountinfo", repeat: true, at31: &getUser}
-	countUsers    = route{method: "GET", path: "/users/count", repeat: true}
-	isVerified    = route{method: "GET", path: "/recipe/user/email/verify", rid: "emailverification", repeat: true}
-	getUserRoles  = route{method: "GET", path: "/recipe/user/roles", rid: "userroles", repeat: true}
-	getMetadata   = route{method: "GET", path: "/recipe/user/metadata", rid: "usermetadata", repeat: true}
-	getTenant31   = route{method: "GET", path: "/recipe/multitenancy/tenant", rid: "multitenancy", repeat: true}
-	getTenant     = route{method: "GET", path: "/recipe/multitenancy/tenant/v2", rid: "multitenancy", repeat: true, at31: &getTenant31}
-	listTenants31 = route{method: "GET", path: "/recipe/multitenancy/tenant/list", rid: "multitenancy", repeat: true}
-	listTenants   = route{method: "GET", path: "/recipe/multitenancy/tenant/list/v2", rid: "multitenancy", repeat: true, at31: &listTenants31}
-	getSession    = route{method: "GET", path: "/recipe/session", rid: session, repeat: true}
-	userSessions  = route{method: "GET", path: "/recipe/session/user", rid: session, repeat: true}
-	getMapping    = route{method: "GET", path: "/recipe/userid/map", repeat: true}
-	getJWKS       = route{method: "GET", path: jwksPath, repeat: true, unversioned: true, maxAnswer: 512 << 10}
-	getVersions   = route{method: "GET", path: "/apiversion", repeat: true, unversioned: true}
-	getHello      = route{method: "GET", path: "/hello", repeat: true, unversioned: true}
+	signIn         = route{method: "POST", path: "/recipe/signin", rid: emailPassword, repeat: true}
+	getUser        = route{method: "GET", path: "/recipe/user", rid: emailPassword, repeat: true}
+	getUserByID    = route{method: "GET", path: "/user/id", repeat: true, at31: &getUser}
+	getUsersBy     = route{method: "GET", path: "/users/by-accountinfo", repeat: true, at31: &getUser}
+	countUsers     = route{method: "GET", path: "/users/count", repeat: true}
+	isVerified     = route{method: "GET", path: "/recipe/user/email/verify", rid: "emailverification", repeat: true}
+	getPermissions = route{method: "GET", path: "/recipe/role/permissions", rid: "userroles", repeat: true}
+	getUserRoles   = route{method: "GET", path: "/recipe/user/roles", rid: "userroles", repeat: true}
+	getMetadata    = route{method: "GET", path: "/recipe/user/metadata", rid: "usermetadata", repeat: true}
+	getTenant31    = route{method: "GET", path: "/recipe/multitenancy/tenant", rid: "multitenancy", repeat: true}
+	getTenant      = route{method: "GET", path: "/recipe/multitenancy/tenant/v2", rid: "multitenancy", repeat: true, at31: &getTenant31}
+	listTenants31  = route{method: "GET", path: "/recipe/multitenancy/tenant/list", rid: "multitenancy", repeat: true}
+	listTenants    = route{method: "GET", path: "/recipe/multitenancy/tenant/list/v2", rid: "multitenancy", repeat: true, at31: &listTenants31}
+	getSession     = route{method: "GET", path: "/recipe/session", rid: session, repeat: true}
+	userSessions   = route{method: "GET", path: "/recipe/session/user", rid: session, repeat: true}
+	getMapping     = route{method: "GET", path: "/recipe/userid/map", repeat: true}
+	getJWKS        = route{method: "GET", path: jwksPath, repeat: true, unversioned: true, maxAnswer: 512 << 10}
+	getVersions    = route{method: "GET", path: "/apiversion", repeat: true, unversioned: true}
+	getHello       = route{method: "GET", path: "/hello", repeat: true, unversioned: true}
 )
 
 const (

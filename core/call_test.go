@@ -58,7 +58,7 @@ func ok(w http.ResponseWriter, r *http.Request) {
 		`"sessionHandles":[],"sessionHandlesRevoked":[],"superTokensUserId":"u","externalUserId":"e","keys":[],`+
 		`"user":{"id":"u","timeJoined":1,"email":"a@example.com","tenantIds":["public"]},"email":"a@example.com","token":"t",`+
 		`"didUserAlreadyExist":false,"didMappingExist":true,"isVerified":true,"createdNewRole":true,"didUserAlreadyHaveRole":false,`+
-		`"didUserHaveRole":true,"wasAlreadyAssociated":false,"wasAssociated":true,"count":1,"roles":[],"metadata":{},`+
+		`"didUserHaveRole":true,"wasAlreadyAssociated":false,"wasAssociated":true,"count":1,"roles":[],"permissions":[],"metadata":{},`+
 		`"tenants":[{"tenantId":"public"}]}`)
 }
 
@@ -528,6 +528,7 @@ func TestHosts(t *testing.T) {
 		"add role":        {func(c *Client) error { _, err := c.AddUserRole(ctx, "", "u", "r"); return err }, true},
 		"remove role":     {func(c *Client) error { _, err := c.RemoveUserRole(ctx, "", "u", "r"); return err }, true},
 		"roles":           {func(c *Client) error { _, err := c.UserRoles(ctx, "", "u"); return err }, true},
+		"permissions":     {func(c *Client) error { _, err := c.RolePermissions(ctx, "r"); return err }, true},
 		"metadata":        {func(c *Client) error { _, err := c.UserMetadata(ctx, "u"); return err }, true},
 		"put metadata":    {func(c *Client) error { _, err := c.UpdateUserMetadata(ctx, "u", nil); return err }, true},
 		"remove metadata": {func(c *Client) error { return c.RemoveUserMetadata(ctx, "u") }, true},

@@ -30,7 +30,8 @@ var (
 	ErrLoginExists = errors.New("login exists already")
 	// ErrNotAllowed: linked accounts forbid it. The message says why.
 	ErrNotAllowed = errors.New("not allowed")
-	// ErrInvalidToken: the token of a password reset or of an e-mail verification is unknown, used, over, or another tenant's.
+	// ErrInvalidToken: the token of a password reset or of an e-mail verification is unknown, used or over, or that of a
+	// verification is another tenant's.
 	ErrInvalidToken = errors.New("invalid token")
 	// ErrEmailVerified: the e-mail is verified, and there is no token for that.
 	ErrEmailVerified = errors.New("e-mail verified already")

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -62,6 +63,7 @@ type NewSession struct {
 	// UserID is a SuperTokens or an external user ID. The core does not check that there is such a user.
 	UserID string
 	// Payload goes into the access token. The core refuses names that it needs itself: sub, iat, exp, sessionHandle and so on.
+	// Its numbers are of 64 bits: integers from -2^63 to 2^63-1, and what float64 holds.
 	Payload map[string]any
 	// Data are kept in the core.
 	Data map[string]any
@@ -115,7 +117,7 @@ func (c *Client) CreateSession(ctx context.Context, tenantID string, s NewSessio
 		body: createBody{
 			UserID: s.UserID, Payload: orEmpty(s.Payload), Data: orEmpty(s.Data), AntiCSRF: s.AntiCSRF, DynamicKey: !s.StaticKey,
 		},
-		invalid: required("UserID", s.UserID),
+		invalid: cmp.Or(required("UserID", s.UserID), ValidPayload(s.Payload)),
 	}, wants{access: true, refresh: true, antiCSRF: s.AntiCSRF, tenantID: tenantID})
 }
 
@@ -193,7 +195,7 @@ func (c *Client) RegenerateSession(ctx context.Context, accessToken string, payl
 		route:   regenerateSession,
 		body:    body,
 		secrets: []string{accessToken},
-		invalid: required("accessToken", accessToken),
+		invalid: cmp.Or(required("accessToken", accessToken), ValidPayload(payload)),
 	}, wants{})
 }
 
@@ -249,7 +251,7 @@ func (c *Client) SetSessionPayload(ctx context.Context, handle string, payload m
 	return c.answer(ctx, request{
 		route:   putPayload,
 		body:    map[string]any{"sessionHandle": handle, "userDataInJWT": orEmpty(payload)},
-		invalid: required("handle", handle),
+		invalid: cmp.Or(required("handle", handle), ValidPayload(payload)),
 	}, nil)
 }
 
@@ -362,6 +364,52 @@ func (c *Client) handles(ctx context.Context, req request) ([]string, error) {
 		return nil
 	})
 	return handles, err
+}
+
+// ValidPayload says what is wrong with the payload of a session, or nil: that it is not JSON, or has a number that the core
+// cannot put into a token, an integer beyond int64 or another beyond float64. Asked to create a session with such a one the core
+// answers 500, and a session that is given one later cannot be refreshed any more. Which names the core needs for itself, it does
+// not say.
+func ValidPayload(payload map[string]any) error {
+	if isPlain(payload) {
+		return nil
+	}
+	text, err := json.Marshal(payload)
+	if err != nil {
+		return fmt.Errorf("payload is not JSON: %w", err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.UseNumber()
+	for {
+		token, err := dec.Token()
+		if err != nil {
+			return nil // the end
+		}
+		n, ok := token.(json.Number)
+		if !ok {
+			continue
+		}
+		if strings.ContainsAny(n.String(), ".eE") {
+			_, err = n.Float64()
+		} else {
+			_, err = n.Int64()
+		}
+		if err != nil {
+			return errors.New("payload has a number beyond 64 bits, which the core puts into no token: make it a string")
+		}
+	}
+}
+
+// isPlain tells without a walk that there is no number, which is so of most payloads.
+func isPlain(payload map[string]any) bool {
+	for _, v := range payload {
+		switch v.(type) {
+		case nil, bool, string:
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 func required(name string, values ...string) error {

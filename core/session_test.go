@@ -382,9 +382,20 @@ func TestRefusedHere(t *testing.T) {
 	ctx := context.Background()
 	c, log := serve(t, func(http.ResponseWriter, *http.Request) {})
 	for name, call := range map[string]func() error{
-		"tenant":       func() error { _, err := c.CreateSession(ctx, "recipe", NewSession{UserID: "u"}); return err },
-		"user":         func() error { _, err := c.CreateSession(ctx, "", NewSession{}); return err },
-		"payload":      func() error { return c.SetSessionPayload(ctx, "h", map[string]any{"f": func() {}}) },
+		"tenant":  func() error { _, err := c.CreateSession(ctx, "recipe", NewSession{UserID: "u"}); return err },
+		"user":    func() error { _, err := c.CreateSession(ctx, "", NewSession{}); return err },
+		"payload": func() error { return c.SetSessionPayload(ctx, "h", map[string]any{"f": func() {}}) },
+		"number": func() error {
+			return c.SetSessionPayload(ctx, "h", map[string]any{"a": []any{map[string]any{"b": json.Number("9223372036854775808")}}})
+		},
+		"number of a new session": func() error {
+			_, err := c.CreateSession(ctx, "", NewSession{UserID: "u", Payload: map[string]any{"n": uint64(1 << 63)}})
+			return err
+		},
+		"number in regenerate": func() error {
+			_, err := c.RegenerateSession(ctx, "t", map[string]any{"n": json.Number("-1e400")})
+			return err
+		},
 		"handle":       func() error { _, err := c.GetSession(ctx, ""); return err },
 		"one handle":   func() error { _, err := c.RemoveSessions(ctx, "h", ""); return err },
 		"access":       func() error { _, err := c.VerifySession(ctx, VerifySession{}); return err },

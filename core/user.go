@@ -316,9 +316,9 @@ func (c *Client) SetPassword(ctx context.Context, id, password string) error {
 	}, nil)
 }
 
-// CreateResetToken makes a token for a reset of the user's password, which is good for an hour and in this tenant alone. email
-// is the user's; the core checks that from CDI 4.0 on no more than before. It is never repeated once a byte of it may have
-// reached a core. Errors: [ErrUnknownUser]; [ErrUnknownTenant].
+// CreateResetToken makes a token for a reset of the user's password, which is good for an hour, and in all tenants whichever it
+// was made in. email is the user's; the core checks that from CDI 4.0 on no more than before. It is never repeated once a byte of
+// it may have reached a core. Errors: [ErrUnknownUser]; [ErrUnknownTenant].
 func (c *Client) CreateResetToken(ctx context.Context, tenantID, userID, email string) (token string, err error) {
 	email, invalid := NormalizeEmail(email)
 	return c.newToken(ctx, request{

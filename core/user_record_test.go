@@ -99,6 +99,7 @@ func TestUserRecordings(t *testing.T) {
 			{"assign role", func(c *Client) (any, error) { return c.AddUserRole(ctx, "", "u", "r") }, false, nil},
 			{"assign role again", func(c *Client) (any, error) { return c.AddUserRole(ctx, "", "u", "r") }, true, nil},
 			{"assign unknown role", func(c *Client) (any, error) { return c.AddUserRole(ctx, "", "u", "r") }, nil, ErrUnknownRole},
+			{"permissions of a role", func(c *Client) (any, error) { return c.RolePermissions(ctx, "r") }, []string{"read", "write"}, nil},
 			{"roles of the user", func(c *Client) (any, error) { return c.UserRoles(ctx, "", "u") }, []string{"r-<uniq>"}, nil},
 			{"metadata", func(c *Client) (any, error) {
 				return c.UpdateUserMetadata(ctx, "u", map[string]any{"first_name": "Ada", "old": nil})
@@ -279,6 +280,8 @@ func TestUselessUserAnswers(t *testing.T) {
 		"a count below 0":             {`{"status":"OK","count":-1}`, "count", func(c *Client) (any, error) { return c.CountUsers(ctx, "") }},
 		"no roles":                    {`{"status":"OK"}`, "roles", func(c *Client) (any, error) { r, err := c.UserRoles(ctx, "", "u"); return r, err }},
 		"a role of nothing":           {`{"status":"OK","roles":[""]}`, "roles", func(c *Client) (any, error) { r, err := c.UserRoles(ctx, "", "u"); return r, err }},
+		"no permissions":              {`{"status":"OK"}`, "permissions", func(c *Client) (any, error) { p, err := c.RolePermissions(ctx, "r"); return p, err }},
+		"a permission of nothing":     {`{"status":"OK","permissions":[""]}`, "permissions", func(c *Client) (any, error) { p, err := c.RolePermissions(ctx, "r"); return p, err }},
 		"no metadata":                 {`{"status":"OK"}`, "metadata", func(c *Client) (any, error) { m, err := c.UserMetadata(ctx, "u"); return m, err }},
 		"no tenant list":              {`{"status":"OK"}`, "tenants", func(c *Client) (any, error) { l, err := c.Tenants(ctx); return l, err }},
 		"a tenant without an ID":      {`{"status":"OK","tenants":[{}]}`, "tenantId", func(c *Client) (any, error) { l, err := c.Tenants(ctx); return l, err }},

@@ -117,7 +117,7 @@ func New(cfg Config) *Core {
 		assigned: map[tenantUser]map[string]bool{},
 		metadata: map[string]map[string]any{},
 	}
-	c.tenants[publicTenant] = &tenant{id: publicTenant, emailPassword: true, thirdParty: true, passwordless: true}
+	c.tenants[publicTenant] = newTenant(publicTenant)
 	for _, s := range cfg.Versions {
 		v, ok := parseCDI(s)
 		if !ok {
@@ -161,6 +161,7 @@ const (
 	cdi3_0  cdi = 300
 	cdi4_0  cdi = 400
 	cdi5_0  cdi = 500
+	cdi5_1  cdi = 501
 )
 
 func parseCDI(s string) (cdi, bool) {

@@ -185,7 +185,7 @@ func (c *Core) verifySignature(kid, signed, signature string) error {
 		}
 		return nil
 	}
-	return message("io.supertokens.exceptions.TryRefreshTokenException: Key not found")
+	return message("Key not found")
 }
 
 // encodeMembers writes first in their order, then more.

@@ -99,8 +99,13 @@ func (r *request) optFlag(name string, def bool) bool {
 }
 
 // trimmed is a string that must not be blank.
-func (r *request) trimmed(name string) string {
-	s := strings.TrimSpace(r.str(name))
+func (r *request) trimmed(name string) string { return r.notBlank(name, r.str(name)) }
+
+// trimmedParam is a query parameter that must not be blank.
+func (r *request) trimmedParam(name string) string { return r.notBlank(name, r.param(name)) }
+
+func (r *request) notBlank(name, s string) string {
+	s = strings.TrimSpace(s)
 	if s == "" {
 		r.fail("Field name '" + name + "' cannot be an empty String")
 	}

@@ -50,11 +50,11 @@ func (c *Core) removeRole(r *request) (any, error) {
 }
 
 func (c *Core) getPermissions(r *request) (any, error) {
-	role := r.param("role")
+	role := r.trimmedParam("role")
 	if r.err != nil {
 		return nil, r.err
 	}
-	permissions, ok := c.roles[strings.TrimSpace(role)]
+	permissions, ok := c.roles[role]
 	if !ok {
 		return status("UNKNOWN_ROLE_ERROR"), nil
 	}
@@ -78,7 +78,7 @@ func (c *Core) removePermissions(r *request) (any, error) {
 }
 
 func (c *Core) rolesWithPermission(r *request) (any, error) {
-	permission := strings.TrimSpace(r.param("permission"))
+	permission := r.trimmedParam("permission")
 	if r.err != nil {
 		return nil, r.err
 	}
@@ -136,7 +136,7 @@ func (c *Core) rolesOfUser(r *request) (any, error) {
 }
 
 func (c *Core) usersWithRole(r *request) (any, error) {
-	role := strings.TrimSpace(r.param("role"))
+	role := r.trimmedParam("role")
 	if r.err != nil {
 		return nil, r.err
 	}

@@ -2,6 +2,7 @@ package coreemu
 
 import (
 	"encoding/json"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -99,7 +100,7 @@ func (c *Core) createSession(r *request) (any, error) {
 	}
 	out, token, now, err := c.issueTokens(r, s, "", antiCSRF)
 	if err != nil {
-		return nil, badRequest("%v", err)
+		return nil, refusal(err)
 	}
 	s.hash2 = hash1(hash1(token))
 	s.createdAt, s.expiresAt = now, now+c.cfg.RefreshTokenValidity.Milliseconds()
@@ -117,7 +118,7 @@ func (c *Core) issueTokens(r *request, s *session, parent string, antiCSRF bool)
 	}
 	refresh = c.seal(refreshToken{Handle: s.handle, Tenant: s.tenant, Parent: parent, AntiCSRF: csrf})
 	t := accessToken{
-		version: tokenVersion(r.cdi), handle: s.handle, userID: s.userID, tenant: s.tenant,
+		version: tokenVersion(r.cdi), handle: s.handle, userID: c.mappings.external(s.userID), recipeID: s.userID, tenant: s.tenant,
 		hash: hash1(refresh), parent: parent, antiCSRF: csrf, payload: s.payload,
 	}
 	access, err := c.issue(t, s.static)
@@ -142,7 +143,7 @@ func sessionInfo(r *request, t *accessToken, payload map[string]any) reply {
 		out["tenantId"] = t.tenant
 	}
 	if r.cdi >= cdi4_0 {
-		out["recipeUserId"] = t.userID
+		out["recipeUserId"] = t.recipeID
 	}
 	return out
 }
@@ -199,7 +200,7 @@ func (c *Core) verifySession(r *request) (any, error) {
 		t.parent, t.expiresAt, t.payload = "", 0, s.payload
 		access, err := c.issue(*t, s.static)
 		if err != nil {
-			return nil, badRequest("%v", err)
+			return nil, refusal(err)
 		}
 		out["accessToken"], out["session"] = access, sessionInfo(r, t, s.payload)
 	}
@@ -236,15 +237,18 @@ func (c *Core) refreshSession(r *request) (any, error) {
 	case t.Parent != "" && s.hash2 == hash1(t.Parent): // its child: from now on the parent is spent
 		c.promote(s, hash)
 	default:
-		info := reply{"handle": s.handle, "userId": s.userID, "recipeUserId": s.userID}
+		info := reply{"handle": s.handle, "userId": c.mappings.external(s.userID), "recipeUserId": s.userID}
 		return reply{"status": "TOKEN_THEFT_DETECTED", "session": info}, nil
 	}
 	if chosen {
 		s.static = !dynamic
 	}
 	out, _, _, err := c.issueTokens(r, s, hash, antiCSRF)
-	if err != nil {
+	switch {
+	case errors.Is(err, errProtected):
 		return unauthorised(err.Error()), nil
+	case err != nil:
+		return nil, err
 	}
 	return out, nil
 }

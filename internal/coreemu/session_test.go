@@ -208,7 +208,7 @@ func TestVerifyRefusesWhatIsNoToken(t *testing.T) {
 		"version":       {encode(`{"typ":"JWT","alg":"RS256","version":"2"}`) + ".e.e", jwt + "JWT header mismatch - version"},
 		"other payload": {parts[0] + "." + encode(`{"sub":"admin"}`) + "." + parts[2], jwt + "JWT verification failed"},
 		"other core's": {
-			get(t, other.create("u"), "accessToken.token"), "io.supertokens.exceptions.TryRefreshTokenException: Key not found",
+			get(t, other.create("u"), "accessToken.token"), "Key not found",
 		},
 		"no session's": {
 			get(t, c.ask("POST", "/recipe/jwt", object{
@@ -266,6 +266,25 @@ func TestAccessTokens(t *testing.T) {
 		require.Contains(t, segment(t, get(t, kept, "accessToken.token"), 0), `{"kid":"s-`, "no choice keeps the session's")
 		changed := c.refresh(get(t, s, "refreshToken.token"))
 		require.Contains(t, segment(t, get(t, changed, "accessToken.token"), 0), `{"kid":"d-`)
+	})
+
+	t.Run("numbers that no token has", func(t *testing.T) {
+		c := newCore(t, "5.2")
+		const text = "java.lang.IllegalArgumentException: Claim values must only be of types Map, List, Boolean, Integer, Long, " +
+			"Double, String, Date, Instant, and Null"
+		for _, n := range []json.Number{"9223372036854775808", "-9223372036854775809", "1e400"} {
+			payload := object{"a": []any{object{"n": n}}}
+			c.refused(500, text, "POST", "/recipe/session", object{
+				"userId": "u", "userDataInJWT": payload, "userDataInDatabase": object{}, "enableAntiCsrf": false,
+			})
+			s := c.createIn("", "u", object{"n": json.Number("-9223372036854775808"), "f": 1e308})
+			c.refused(500, text, "POST", "/recipe/session/regenerate", object{
+				"accessToken": get(t, s, "accessToken.token"), "userDataInJWT": payload,
+			})
+			put := object{"sessionHandle": get(t, s, "session.handle"), "userDataInJWT": payload}
+			require.Equal(t, "OK", c.ask("PUT", "/recipe/jwt/data", put)["status"])
+			c.refused(500, text, "POST", "/recipe/session/refresh", refreshBody(get(t, s, "refreshToken.token")))
+		}
 	})
 
 	t.Run("claims that a newer version protects", func(t *testing.T) {
@@ -353,10 +372,97 @@ func TestTenants(t *testing.T) {
 	c.refused(403, "Cannot delete public tenant, use remove app API instead", "POST", "/recipe/multitenancy/tenant/remove",
 		object{"tenantId": "public"})
 
-	c.ask("PUT", "/recipe/multitenancy/tenant", object{"tenantId": "t3"})
-	c.refused(403, "Email password login not enabled for tenant", "POST", "/t3/recipe/signup", email)
-	c.at("5.2").ask("PUT", "/recipe/multitenancy/tenant/v2", object{"tenantId": "t4"})
-	require.Equal(t, "OK", c.at("5.2").ask("POST", "/t4/recipe/signup", email)["status"])
+}
+
+// TestTenantLogins: a new tenant allows no login, and from CDI 5.1 on the core says so and does not care.
+func TestTenantLogins(t *testing.T) {
+	c := newCore(t, "3.1")
+	c5 := c.at("5.2")
+	email := object{"email": "a@example.com", "password": "p"}
+	for _, tt := range []struct {
+		name, cdi, path string
+		put             object
+		factors         any
+		at              map[string]bool // CDI versions, and whether they sign up
+	}{
+		{"new", "3.1", "tenant", object{}, []any{}, map[string]bool{"3.1": false, "4.0": false, "5.0": false, "5.1": true, "5.2": true}},
+		{"new", "5.0", "tenant", object{}, []any{}, map[string]bool{"4.0": false, "5.0": false, "5.2": true}},
+		{"new", "5.2", "tenant/v2", object{}, []any{}, map[string]bool{"4.0": false, "5.0": false, "5.2": true}},
+		{"all", "5.2", "tenant/v2", object{"firstFactors": nil}, nil, map[string]bool{"4.0": true, "5.0": true, "5.2": true}},
+		{"other", "5.2", "tenant/v2", object{"firstFactors": []any{"thirdparty"}}, []any{"thirdparty"},
+			map[string]bool{"4.0": false, "5.0": true, "5.2": true}},
+		{"on", "3.1", "tenant", object{"emailPasswordEnabled": true}, []any{"emailpassword"},
+			map[string]bool{"4.0": true, "5.0": true, "5.2": true}},
+		{"on", "5.0", "tenant", object{"emailPasswordEnabled": true}, []any{"emailpassword"},
+			map[string]bool{"4.0": true, "5.0": true, "5.2": true}},
+		{"off", "5.0", "tenant", object{"thirdPartyEnabled": true, "passwordlessEnabled": true},
+			[]any{"thirdparty", "otp-phone", "otp-email", "link-phone", "link-email"}, map[string]bool{"4.0": false, "5.0": false, "5.2": true}},
+	} {
+		t.Run(tt.name+" at "+tt.cdi, func(t *testing.T) {
+			tt.put["tenantId"] = "t"
+			require.Equal(t, true, c.at(tt.cdi).ask("PUT", "/recipe/multitenancy/"+tt.path, tt.put)["createdNew"])
+			require.Equal(t, tt.factors, c5.ask("GET", "/t/recipe/multitenancy/tenant/v2", nil)["firstFactors"])
+			for cdi, allowed := range tt.at {
+				if c := c.at(cdi); allowed {
+					require.Equal(t, "WRONG_CREDENTIALS_ERROR", c.ask("POST", "/t/recipe/signin", email)["status"], cdi)
+				} else {
+					c.refused(403, "Email password login not enabled for tenant", "POST", "/t/recipe/signup", email)
+				}
+			}
+			c5.ask("POST", "/recipe/multitenancy/tenant/remove", object{"tenantId": "t"})
+		})
+	}
+}
+
+// TestLeavingATenant: what a user has there beside its login goes, too.
+func TestLeavingATenant(t *testing.T) {
+	c := newCore(t, "5.2")
+	c.ask("PUT", "/recipe/multitenancy/tenant/v2", object{"tenantId": "t", "firstFactors": []any{"emailpassword"}})
+	id := get(t, c.ask("POST", "/t/recipe/signup", object{"email": "a@example.com", "password": "p"}), "user.id")
+	c.ask("POST", "/recipe/userid/map", object{"superTokensUserId": id, "externalUserId": "x"})
+	c.ask("PUT", "/recipe/role", object{"role": "r"})
+	for _, tenant := range []string{"", "/t"} {
+		c.createIn(tenant, "x", object{})
+		c.ask("PUT", tenant+"/recipe/user/role", object{"userId": "x", "role": "r"})
+	}
+	token := get(t, c.ask("POST", "/t/recipe/user/email/verify/token", object{"userId": "x", "email": "a@example.com"}), "token")
+	leave := func(id string) object {
+		return c.ask("POST", "/t/recipe/multitenancy/tenant/user/remove", object{"recipeUserId": id})
+	}
+	require.Equal(t, object{"status": "OK", "wasAssociated": true}, leave(id))
+	require.Equal(t, object{"status": "OK", "wasAssociated": false}, leave("x"))
+	require.Len(t, c.core.Sessions(), 1)
+	require.Empty(t, c.ask("GET", "/t/recipe/user/roles?userId=x", nil)["roles"])
+	require.Len(t, c.ask("GET", "/recipe/user/roles?userId=x", nil)["roles"], 1)
+	require.Equal(t, "EMAIL_VERIFICATION_INVALID_TOKEN_ERROR",
+		c.ask("POST", "/t/recipe/user/email/verify", object{"method": "token", "token": token})["status"])
+	require.EqualValues(t, "0", c.ask("GET", "/users/count?includeAllTenants=true", nil)["count"])
+	require.Equal(t, "OK", c.ask("GET", "/user/id?userId=x", nil)["status"])
+
+	require.Equal(t, object{"status": "UNKNOWN_USER_ID_ERROR"}, leave("nobody"))
+	c.createIn("/t", "nobody", object{})
+	require.Equal(t, object{"status": "OK", "wasAssociated": true}, leave("nobody"))
+}
+
+// TestMappingYoungerThanASession: the next tokens name the user by the external ID; the session stays under the other.
+func TestMappingYoungerThanASession(t *testing.T) {
+	c := newCore(t, "5.2")
+	id := c.signUp("a@example.com")
+	s := c.create(id)
+	first := get(t, s, "refreshToken.token")
+	c.ask("POST", "/recipe/userid/map", object{"superTokensUserId": id, "externalUserId": "x", "force": true})
+	require.Equal(t, id, get(t, c.verify(get(t, s, "accessToken.token"), true), "session.userId"))
+	s = c.refresh(first)
+	access := get(t, s, "accessToken.token")
+	require.Contains(t, segment(t, access, 1), `"sub":"x","tId":"public","rsub":"`+id+`"`)
+	for _, answer := range []object{
+		s, c.verify(access, true), c.ask("POST", "/recipe/session/regenerate", object{"accessToken": access}), c.refresh(first),
+	} {
+		require.Equal(t, "x", get(t, answer, "session.userId"))
+		require.Equal(t, id, get(t, answer, "session.recipeUserId"))
+	}
+	require.Equal(t, id, get(t, c.session(get(t, s, "session.handle")), "userId"))
+	require.Empty(t, c.ask("GET", "/recipe/session/user?userId=x", nil)["sessionHandles"])
 }
 
 func TestRotateKeys(t *testing.T) {

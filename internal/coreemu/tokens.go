@@ -8,7 +8,9 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -24,13 +26,18 @@ type message string
 
 func (m message) Error() string { return string(m) }
 
-const errProtected = message("The user payload contains protected field")
+const (
+	errProtected = message("The user payload contains protected field")
+	errClaim     = message("java.lang.IllegalArgumentException: Claim values must only be of types Map, List, Boolean, Integer, Long, " +
+		"Double, String, Date, Instant, and Null")
+)
 
 // accessToken is what an access token says. Times are in milliseconds, of whole seconds.
 type accessToken struct {
 	version   int // 3, 4 or 5
 	handle    string
 	userID    string
+	recipeID  string // the user's ID when the session was created; the mapping may be younger
 	tenant    string
 	hash      string // of the refresh token it came with
 	parent    string // of the refresh token that one replaces; "" when it replaces none or that is settled
@@ -62,6 +69,34 @@ func hasProtected(payload map[string]any, version int) bool {
 	return slices.ContainsFunc(protectedClaims(version), func(name string) bool { _, ok := payload[name]; return ok })
 }
 
+// issuable tells whether a token can have v, whose numbers are json.Number. Beyond float64 the real core issues a token whose
+// answer is not JSON.
+func issuable(v any) bool {
+	switch v := v.(type) {
+	case json.Number:
+		var err error
+		if strings.ContainsAny(v.String(), ".eE") {
+			_, err = v.Float64()
+		} else {
+			_, err = v.Int64()
+		}
+		return err == nil
+	case []any:
+		return !slices.ContainsFunc(v, func(e any) bool { return !issuable(e) })
+	case map[string]any:
+		return !slices.ContainsFunc(slices.Collect(maps.Values(v)), func(e any) bool { return !issuable(e) })
+	}
+	return true
+}
+
+// refusal is what the real core makes of the error of [Core.issue]: a claim of the wrong type it has not foreseen.
+func refusal(err error) error {
+	if errors.Is(err, errProtected) {
+		return badRequest("%v", err)
+	}
+	return err
+}
+
 func tokenInfo(token string, expires, created int64) reply {
 	return reply{"token": token, "expiry": expires, "createdTime": created}
 }
@@ -70,6 +105,9 @@ func tokenInfo(token string, expires, created int64) reply {
 func (c *Core) issue(t accessToken, static bool) (reply, error) {
 	if hasProtected(t.payload, t.version) {
 		return nil, errProtected
+	}
+	if !issuable(t.payload) {
+		return nil, errClaim
 	}
 	now := c.millis()
 	if t.expiresAt == 0 {
@@ -81,7 +119,7 @@ func (c *Core) issue(t accessToken, static bool) (reply, error) {
 		claims = append(claims, member{"tId", t.tenant})
 	}
 	if t.version >= 5 {
-		claims = append(claims, member{"rsub", t.userID})
+		claims = append(claims, member{"rsub", t.recipeID})
 	}
 	claims = append(claims,
 		member{"sessionHandle", t.handle}, member{"refreshTokenHash1", t.hash},
@@ -154,6 +192,9 @@ func (t *accessToken) read(claims map[string]any) error {
 	t.parent, t.antiCSRF, t.tenant = str("parentRefreshTokenHash1"), str("antiCsrfToken"), publicTenant
 	if t.version >= 4 {
 		t.tenant = str("tId")
+	}
+	if t.recipeID = t.userID; t.version >= 5 {
+		t.recipeID = str("rsub")
 	}
 	exp, _ := claims["exp"].(json.Number)
 	seconds, _ := exp.Int64()

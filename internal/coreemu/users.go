@@ -40,9 +40,10 @@ func (u *user) login(tenant string) login {
 	return login{tenant, u.recipe, u.email, ""}
 }
 
+// resetToken is good in all tenants, whichever it was made in.
 type resetToken struct {
-	userID, tenant, email string
-	expiresAt             int64
+	userID, email string
+	expiresAt     int64
 }
 
 type users struct {
@@ -198,7 +199,7 @@ func (c *Core) newUser(r *request, recipe, email string) *user {
 
 // needEmailPassword refuses where the tenant has that login switched off.
 func (c *Core) needEmailPassword(r *request) error {
-	if !c.tenants[r.tenant].emailPassword {
+	if !c.tenants[r.tenant].allows(r.cdi, emailPassword) {
 		return forbidden("Email password login not enabled for tenant")
 	}
 	return nil
@@ -248,8 +249,8 @@ func (c *Core) thirdPartySignInUp(r *request) (any, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	if !c.tenants[r.tenant].thirdParty {
-		return nil, forbidden("Third party login not enabled for tenant")
+	if !c.tenants[r.tenant].allows(r.cdi, thirdParty) {
+		return nil, forbidden("ThirdParty login not enabled for tenant")
 	}
 	u := c.users.byLogin[login{r.tenant, thirdParty, subject, provider}]
 	created := u == nil
@@ -437,18 +438,18 @@ func (c *Core) createResetToken(r *request) (any, error) {
 	if u == nil || (r.cdi < cdi4_0 && u.recipe != emailPassword) {
 		return status("UNKNOWN_USER_ID_ERROR"), nil
 	}
-	if email == "" {
+	if r.cdi < cdi4_0 {
 		email = u.email
 	}
 	token := newToken()
-	c.users.resets[hash1(token)] = resetToken{u.id, r.tenant, email, c.millis() + resetTokenValidity.Milliseconds()}
+	c.users.resets[hash1(token)] = resetToken{u.id, email, c.millis() + resetTokenValidity.Milliseconds()}
 	return reply{"status": "OK", "token": token}, nil
 }
 
 // useResetToken takes a token, and with it all others of its user. nil if it is unknown or over.
-func (c *Core) useResetToken(r *request, token string) (*user, string) {
+func (c *Core) useResetToken(token string) (*user, string) {
 	t, ok := c.users.resets[hash1(token)]
-	if !ok || t.tenant != r.tenant {
+	if !ok {
 		return nil, ""
 	}
 	if t.expiresAt < c.millis() {
@@ -464,7 +465,7 @@ func (c *Core) consumeResetToken(r *request) (any, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	u, email := c.useResetToken(r, token)
+	u, email := c.useResetToken(token)
 	if u == nil {
 		return status("RESET_PASSWORD_INVALID_TOKEN_ERROR"), nil
 	}
@@ -482,7 +483,7 @@ func (c *Core) resetPassword(r *request) (any, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	u, _ := c.useResetToken(r, token)
+	u, _ := c.useResetToken(token)
 	if u == nil {
 		return status("RESET_PASSWORD_INVALID_TOKEN_ERROR"), nil
 	}
@@ -516,7 +517,7 @@ func (r *request) recipes() []string {
 	for _, id := range strings.Split(r.query.Get("includeRecipeIds"), ",") {
 		switch id = strings.TrimSpace(id); id {
 		case "":
-		case emailPassword, thirdParty, "passwordless":
+		case emailPassword, thirdParty, passwordless:
 			out = append(out, id)
 		default:
 			r.fail("Unknown recipe ID: " + id)
@@ -538,7 +539,8 @@ func (c *Core) countUsers(r *request) (any, error) {
 	}
 	count := 0
 	for _, u := range c.users.all {
-		if (everywhere || slices.Contains(u.tenants, r.tenant)) && (recipes == nil || slices.Contains(recipes, u.recipe)) {
+		within := slices.Contains(u.tenants, r.tenant) || everywhere && len(u.tenants) > 0
+		if within && (recipes == nil || slices.Contains(recipes, u.recipe)) {
 			count++
 		}
 	}

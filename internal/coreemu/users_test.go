@@ -157,6 +157,10 @@ func TestPasswordReset(t *testing.T) {
 		"token": get(t, c5.ask("POST", "/recipe/user/password/reset/token", ask), "token"),
 	})
 	require.Equal(t, object{"status": "OK", "userId": "x", "email": "a@example.com"}, consumed)
+
+	c5.ask("PUT", "/recipe/multitenancy/tenant/v2", object{"tenantId": "t"})
+	elsewhere := object{"token": get(t, c5.ask("POST", "/t/recipe/user/password/reset/token", ask), "token")}
+	require.Equal(t, "OK", c5.ask("POST", "/recipe/user/password/reset/token/consume", elsewhere)["status"], "in another tenant")
 }
 
 func TestEmailTokens(t *testing.T) {
