@@ -214,7 +214,8 @@ const (
 	OutcomeMigrated = "migrated"
 	// OutcomeReplayed: the answer of an earlier exchange was given again.
 	OutcomeReplayed = "replayed"
-	// OutcomeCurrent: the request had a live SuperTokens session, which stays.
+	// OutcomeCurrent: the client has a live SuperTokens session, which stays. Its access token may have expired where it is the
+	// session of this very exchange.
 	OutcomeCurrent = "current"
 	// OutcomeShadow: Mode is Shadow, nothing was minted.
 	OutcomeShadow = "shadow"
@@ -246,6 +247,7 @@ type Migrator struct {
 	workers     atomic.Int32     // Revocations of this process
 	poked       chan struct{}
 	queue       *keyedQueue
+	seen        *identityCache // of RequireEither, which some frameworks call anew for every request
 	log         *slog.Logger
 	budget      budget
 }
@@ -276,6 +278,7 @@ func New(cfg Config) (*Migrator, error) {
 	if err := m.configureTimes(); err != nil {
 		return nil, err
 	}
+	m.seen = &identityCache{now: m.cfg.Now, end: m.cfg.Until}
 	if err := m.configureSecrets(); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,8 @@
 //     Package providers configures them for Auth0, Cognito, Okta, Firebase, Keycloak and others; package opaque asks the provider
 //     about opaque tokens, and redeems refresh tokens ([Redeemer]); package ownsession reads a backend's own sessions.
 //  3. Resolve, by Config.Users: who is it in SuperTokens? Then Config.NotBefore: did the session begin before a password reset?
-//  4. A live SuperTokens session on the request stays. If it is the same user's, the legacy session is revoked and that is all.
+//  4. A live SuperTokens session on the request stays. If it is the same user's, the legacy session is revoked and that is all; a
+//     page that missed the first answer is told of the session that lies in its cookies ([SessionReminder]).
 //  5. Claim, in Config.Exchanges: one request goes on, the others wait for its answer. Within Config.Grace the same
 //     legacy session is given the same answer again, so that a lost answer is no lost session; a stolen token that comes later is refused, and so
 //     is one whose session was refreshed or signed out since.
@@ -126,6 +127,7 @@
 // # Compatibility
 //
 // The core API (CDI) is spoken at 5.2 and 3.1, whichever is the highest that the core knows; tokens travel as those of
-// supertokens-golang 0.25 and supertokens-node 21 do. Go 1.25 and later. Until v1.0.0 a minor version may change the API;
+// supertokens-golang 0.25 and supertokens-node 21 do, but for what would let another website sign a user out: a refresh that it can
+// send takes no cookies away here. Go 1.25 and later. Until v1.0.0 a minor version may change the API;
 // the changelog says how. Config structs may get fields, and interfaces that users implement get no methods.
 package stmigrate

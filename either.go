@@ -63,7 +63,6 @@ const legacyHeader = "St-Migrate"
 // is shared by the requests that show the same token, and must not be changed.
 func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next http.Handler) http.Handler {
 	superTokens := require(next)
-	seen := &identityCache{now: m.cfg.Now, end: m.cfg.Until}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if hasAccessToken(r) {
 			superTokens.ServeHTTP(w, m.withoutLegacy(r.Context(), r, fdi.IsAccessToken(fdi.BearerToken(r))))
@@ -78,7 +77,7 @@ func (m *Migrator) RequireEither(require func(http.Handler) http.Handler, next h
 			superTokens.ServeHTTP(w, r)
 			return
 		}
-		id, err := m.identify(r.Context(), token, seen)
+		id, err := m.identify(r.Context(), token)
 		switch {
 		case errors.Is(err, ErrNotMine):
 			superTokens.ServeHTTP(w, r)
@@ -131,7 +130,10 @@ func (m *Migrator) withoutLegacy(ctx context.Context, r *http.Request, keepBeare
 		switch {
 		case e.cookie != "":
 			dropCookie(r, e.cookie)
-		case e.name == authorization && !keepBearer && hasBearer(r):
+		case e.name != authorization:
+		case keepBearer:
+			r.Header[authorization] = r.Header[authorization][:1] // the one that was looked at
+		case hasBearer(r):
 			delete(r.Header, authorization)
 		}
 	}
@@ -170,10 +172,10 @@ func dropCookie(r *http.Request, name string) {
 }
 
 // identify verifies a legacy token as an exchange does, up to the claim.
-func (m *Migrator) identify(ctx context.Context, token string, seen *identityCache) (*Identity, error) {
+func (m *Migrator) identify(ctx context.Context, token string) (*Identity, error) {
 	var bytes [2 << 10]byte // on the stack, for all but unusual tokens
 	key := sha256.Sum256(append(bytes[:0], token...))
-	if id := seen.get(key); id != nil {
+	if id := m.seen.get(key); id != nil {
 		return id, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.budget.wait)
@@ -183,7 +185,7 @@ func (m *Migrator) identify(ctx context.Context, token string, seen *identityCac
 		return nil, inTime(ctx, err)
 	}
 	id := &Identity{UserID: x.user.ID, TenantID: x.user.TenantID, Legacy: x.result.Legacy}
-	seen.put(key, id)
+	m.seen.put(key, id)
 	return id, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +29,7 @@ func either(r *rig) http.Handler {
 	return r.RequireEither(require, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		id, ok := stmigrate.IdentityFrom(req.Context())
 		_, _ = fmt.Fprint(w, ok, " ", id.UserID, " ", id.TenantID, " legacy=", id.Legacy != nil,
-			" auth=", req.Header.Get("Authorization"), " cookie=", req.Header.Get("Cookie"))
+			" auth=", strings.Join(req.Header.Values("Authorization"), ", "), " cookie=", req.Header.Get("Cookie"))
 	}))
 }
 
@@ -87,6 +88,7 @@ func TestRequireEither(t *testing.T) {
 		for name, header := range map[string][]string{
 			"two legacy cookies":   {"Cookie", "legacy=a; legacy=b; sAccessToken=" + access},
 			"cookie and bearer":    {"Cookie", "legacy=a; sAccessToken=" + access, "Authorization", "Bearer b"},
+			"two bearers":          {"Authorization", "Bearer " + access, "Authorization", "Bearer legacy=a"},
 			"malformed bearer":     {"Cookie", "sAccessToken=" + access, "Authorization", "Bearer a b"},
 			"from an unnamed page": {"Cookie", "legacy=a", "Authorization", "Bearer " + access, "Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"},
 		} {
@@ -164,6 +166,14 @@ func TestRequireEither(t *testing.T) {
 		expect(t, ask(api, "GET", "Authorization", "Bearer tok"), 401, "INVALID_LEGACY_SESSION")
 		legacy(t, ask(api, "GET", "Authorization", "Bearer sibling"), "")
 	})
+	t.Run("remembered though a framework wraps the middleware anew for every request", func(t *testing.T) {
+		t.Parallel()
+		r, _ := newEither(t)
+		for range 3 {
+			legacy(t, ask(either(r), "GET", "Authorization", "Bearer tok"), "")
+		}
+		assert.Equal(t, 1, r.verifier.Calls())
+	})
 	t.Run("remembered for a minute at most, and not past the expiry", func(t *testing.T) {
 		t.Parallel()
 		r, api := newEither(t)
@@ -186,6 +196,10 @@ func TestRequireEither(t *testing.T) {
 		t.Parallel()
 		_, api := newEither(t, func(c *stmigrate.Config) { c.Until = c.Now().Add(-time.Second) })
 		assert.Equal(t, 401, ask(api, "GET", "Authorization", "Bearer tok").Code)
+		r, api := newEither(t, func(c *stmigrate.Config) { c.Until = c.Now().Add(10 * time.Second) })
+		assert.Equal(t, 200, ask(api, "GET", "Authorization", "Bearer tok").Code)
+		r.clock.Advance(11 * time.Second)
+		assert.Equal(t, 401, ask(api, "GET", "Authorization", "Bearer tok").Code, "nothing is remembered past it")
 		_, api = newEither(t, func(c *stmigrate.Config) {
 			c.NotBefore = func(ctx context.Context, s *stmigrate.OldSession) (time.Time, error) {
 				return s.AuthTime.Add(time.Second), nil

@@ -13,7 +13,8 @@ import (
 //
 // A malformed e-mail, password, ID or tenant, and a tenant that the core does not have, is [ErrBadRequest]; for SignIn it is
 // ErrWrongCredentials like any other that does not fit. Malformed are: an e-mail that [core.NormalizeEmail] refuses, a password
-// that [core.ValidPassword] refuses. There is no other rule for passwords.
+// that [core.ValidPassword] refuses. There is no other rule for passwords. Whether a tenant allows this login at all the core does
+// not ask from CDI 5.1 on: see [core.Tenant].
 type CoreEmailPassword struct{ core *core.Client }
 
 // NewEmailPassword returns the functions of c.

@@ -98,6 +98,52 @@ func ExampleSession_UpdateAccessTokenPayload() {
 	// Output: pro <nil>
 }
 
+// Sessions say from the start what the SDKs' UserRoles recipe would add to them.
+func ExampleClaimValue() {
+	ctx := context.Background()
+	memory, err := stmigratetest.StartCore(stmigratetest.CoreConfig{})
+	if err != nil {
+		panic(err)
+	}
+	defer memory.Close()
+	supertokens := memory.Client()
+	_, _ = supertokens.CreateRole(ctx, "editor", "publish", "retract")
+	_, _ = supertokens.AddUserRole(ctx, "public", "ada", "editor")
+
+	sessions, err := stmigrate.NewSessions(stmigrate.SessionsConfig{
+		Core: supertokens, APIDomain: "https://api.example.com", WebsiteOrigins: []string{"https://app.example.com"},
+		Claims: func(ctx context.Context, u stmigrate.User) (map[string]any, error) {
+			roles, err := supertokens.UserRoles(ctx, u.TenantID, u.ID)
+			if err != nil {
+				return nil, err
+			}
+			permissions := []string{}
+			for _, role := range roles {
+				some, err := supertokens.RolePermissions(ctx, role)
+				if err != nil {
+					return nil, err
+				}
+				permissions = append(permissions, some...)
+			}
+			now := time.Now()
+			return map[string]any{"st-role": stmigrate.ClaimValue(roles, now), "st-perm": stmigrate.ClaimValue(permissions, now)}, nil
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	session, err := sessions.Start(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/login", nil), stmigrate.User{ID: "ada"})
+	if err != nil {
+		panic(err)
+	}
+	for _, claim := range []string{"st-role", "st-perm"} {
+		fmt.Println(claim, session.AccessTokenPayload()[claim].(map[string]any)["v"])
+	}
+	// Output:
+	// st-role [editor]
+	// st-perm [publish retract]
+}
+
 func ExampleSession_Revoke() {
 	signedIn(func(w http.ResponseWriter, r *http.Request, s *stmigrate.Session) error {
 		if err := s.Revoke(r.Context()); err != nil {

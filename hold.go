@@ -67,7 +67,7 @@ func (h *holder) run() error {
 	x.result.Outcome = OutcomeMigrated
 	x.result.UserID, x.result.TenantID, x.result.Handle = a.UserID, a.TenantID, a.Handle
 	if x.live {
-		x.isCurrent()
+		x.isCurrent(h.ctx)
 	} else {
 		x.given = a
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/stmigrate/stmigrate/core"
@@ -142,6 +143,8 @@ type exchange struct {
 	live    bool
 	current CurrentSession
 
+	exchanged CurrentSession // what the session was exchanged for, if it was and its answer is not given again
+
 	result *Result
 	header http.Header // what the answer carries
 	orphan bool        // a session of ours may have survived its undoing
@@ -167,8 +170,11 @@ func (x *exchange) run() error {
 	case live:
 		// Whose legacy session that was, if anybody's, is not known to be this user.
 		x.result.Legacy = nil
-		x.isCurrent()
+		x.isCurrent(ctx)
 		return nil
+	}
+	if back, backErr := x.isBack(ctx); back || backErr != nil {
+		return backErr
 	}
 	return err
 }
@@ -292,6 +298,9 @@ func (x *exchange) resolve(ctx context.Context) error {
 	if user == nil || user.ID == "" {
 		return errors.New("the UserResolver returned a user without an ID")
 	}
+	if err := notTrimmed(user.ID); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknownUser, err)
+	}
 	u := *user
 	if u.TenantID == "" {
 		u.TenantID = x.result.Legacy.TenantID
@@ -301,6 +310,14 @@ func (x *exchange) resolve(ctx context.Context) error {
 		return fmt.Errorf("the user's tenant: %w", err)
 	}
 	x.user = &u
+	return nil
+}
+
+// notTrimmed refuses an ID that would be another user's to a SuperTokens SDK.
+func notTrimmed(userID string) error {
+	if strings.TrimSpace(userID) != userID {
+		return errors.New("the user ID has white space around it, which SuperTokens' SDKs cut off: have Config.Users find another one")
+	}
 	return nil
 }
 
@@ -338,9 +355,40 @@ func (x *exchange) hasSession(ctx context.Context) (bool, error) {
 	return x.live, nil
 }
 
-func (x *exchange) isCurrent() {
+// isCurrent answers that the client has its session. A word of it that cannot be had now is left for the next request.
+func (x *exchange) isCurrent(ctx context.Context) {
+	x.header, _ = x.remind(ctx, x.current.Handle)
 	x.result.Outcome = OutcomeCurrent
 	x.result.UserID, x.result.TenantID, x.result.Handle = x.current.UserID, x.current.TenantID, x.current.Handle
+}
+
+// isBack answers that the client has the session of an exchange that cannot be answered again, if it has. Its cookies may lie in a
+// browser whose scripts never saw the answer, and so never refreshed them.
+func (x *exchange) isBack(ctx context.Context) (bool, error) {
+	was := x.exchanged
+	if was.Handle == "" || (x.user != nil && (x.user.ID != was.UserID || x.user.TenantID != was.TenantID)) {
+		return false, nil
+	}
+	h, err := x.remind(ctx, was.Handle)
+	if err != nil || h == nil {
+		return false, err
+	}
+	x.header = h
+	x.result.Outcome = OutcomeCurrent
+	x.result.UserID, x.result.TenantID, x.result.Handle = was.UserID, was.TenantID, was.Handle
+	return true, nil
+}
+
+func (x *exchange) remind(ctx context.Context, handle string) (http.Header, error) {
+	reminder, ok := x.m.cfg.Sessions.(SessionReminder)
+	if !ok {
+		return nil, nil
+	}
+	h, err := reminder.RemindSession(ctx, x.r, handle)
+	if err != nil {
+		return nil, &Error{"session", err}
+	}
+	return h, nil
 }
 
 // exchange claims the legacy session and does what is left to do. ErrClaimLost means that somebody else took over: again.
@@ -372,7 +420,7 @@ func (x *exchange) under(ctx context.Context, c Claim, goOn func(*holder) error)
 		case err != nil:
 			return err
 		case live:
-			x.isCurrent()
+			x.isCurrent(ctx)
 			return nil
 		}
 		return x.replay(ctx, claimed, func(o *opened) bool { return o.key == c.Key })
@@ -459,6 +507,8 @@ func (x *exchange) keepFor() time.Duration {
 // more than API calls: the first refresh token, given out twice, would look like theft to the core.
 func (x *exchange) replay(ctx context.Context, claimed Claimed, vouched func(*opened) bool) error {
 	refuse := func(why string) error {
+		x.exchanged.Handle = claimed.Handle
+		x.exchanged.TenantID, x.exchanged.UserID, _ = strings.Cut(claimed.User, "|")
 		return &Error{"claim", fmt.Errorf("%w: %s", ErrAlreadyMigrated, why)}
 	}
 	if len(claimed.Sealed) == 0 {

@@ -349,6 +349,7 @@ func TestFailuresByClass(t *testing.T) {
 		"resolver breaks":       {resolver(nil, boom), nil, 500, "INTERNAL_ERROR", "resolve"},
 		"no user, no error":     {resolver(nil, nil), nil, 500, "INTERNAL_ERROR", "resolve"},
 		"user without ID":       {resolver(&stmigrate.User{}, nil), nil, 500, "INTERNAL_ERROR", "resolve"},
+		"ID that is trimmed":    {resolver(&stmigrate.User{ID: " u"}, nil), nil, 403, "UNKNOWN_USER", "resolve"},
 		"tenant that is a path": {resolver(&stmigrate.User{ID: "u", TenantID: "recipe"}, nil), nil, 500, "INTERNAL_ERROR", "resolve"},
 		"began before a reset":  {notBefore(time.Second, nil), nil, 401, "INVALID_LEGACY_SESSION", "resolve"},
 		"began after a reset":   {notBefore(-2*time.Minute, nil), nil, 200, "OK", ""},

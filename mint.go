@@ -39,6 +39,9 @@ const undoTimeout = 2 * time.Second
 
 func (s *Sessions) mint(ctx context.Context, r *http.Request, u User) (*core.Tokens, http.Header, error) {
 	cookies := s.cookieMode(r)
+	if err := notTrimmed(u.ID); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, err)
+	}
 	u, err := s.withClaims(ctx, u)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrNotCreated, err)
@@ -236,6 +239,32 @@ func (s *Sessions) CurrentSession(ctx context.Context, r *http.Request) (Current
 		return none, false, coreError(err)
 	}
 	return CurrentSession{Handle: info.Handle, UserID: info.UserID, TenantID: info.TenantID}, true, nil
+}
+
+// RemindSession implements [SessionReminder]: the front-token of a session in cookies, which scripts cannot read. A page that was
+// left when the cookies had arrived and its scripts had not seen the answer is without it.
+func (s *Sessions) RemindSession(ctx context.Context, r *http.Request, handle string) (http.Header, error) {
+	found, err := s.find(ctx, r)
+	t := found.claims
+	switch {
+	case errors.Is(err, ErrUnavailable):
+		return nil, err
+	case t == nil || !found.cookies || t.handle != handle:
+		return nil, nil
+	}
+	switch _, err := s.core.GetSession(ctx, handle); {
+	case errors.Is(err, core.ErrUnauthorised):
+		return nil, nil
+	case err != nil:
+		return nil, coreError(err)
+	}
+	h := make(http.Header)
+	tokens := fdi.Tokens{UserID: t.userID, Access: t.raw, AccessExpiry: t.expiry, AntiCSRF: t.antiCSRF}
+	if err := s.wire.Set(h, tokens, true, s.now()); err != nil {
+		return nil, err
+	}
+	h.Del("Set-Cookie") // the browser has it, with whatever domain it was given
+	return h, nil
 }
 
 // RevokeSession implements [SessionMinter].

@@ -231,7 +231,7 @@ func (o *override) legacyUser(ctx context.Context, u *LegacyUser) (*AuthUser, er
 	_, err := o.original.UserByID(ctx, u.ID)
 	switch {
 	case err == nil:
-		return nil, fmt.Errorf("%w: SuperTokens has the ID %q of this legacy user, with another e-mail or tenant", ErrConflict, u.ID)
+		return nil, fmt.Errorf("%w: SuperTokens has a user of this legacy user's ID, with another e-mail or tenant", ErrConflict)
 	case !errors.Is(err, ErrUnknownUser):
 		return nil, err
 	}

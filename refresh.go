@@ -54,11 +54,17 @@ func (s *Sessions) refresh(w http.ResponseWriter, r *http.Request) error {
 	if token == "" {
 		token, cookies = inCookie, true
 	}
-	if token == "" {
+	switch {
+	case token != "":
+	case r.Header.Get("Sec-Fetch-Mode") == "navigate":
+		// No SDK's doing: a form on another website comes without the cookies, and the answer to it could take them away.
+		return fmt.Errorf("%w: a navigation without a refresh token", ErrNoSession)
+	default:
 		return fmt.Errorf("%w: %w: no refresh token in the request", ErrNoSession, errNoRefresh)
 	}
 	if cookies && s.antiCSRF == AntiCSRFViaCustomHeader && r.Header.Get("rid") == "" {
-		return fmt.Errorf("%w: %w: the rid header is missing, which no other site can send", ErrNoSession, errNoRefresh)
+		// The SDKs take the tokens away here, by which any website could sign the user out.
+		return fmt.Errorf("%w: the rid header is missing, which no other site can send", ErrNoSession)
 	}
 	t, err := s.core.RefreshSession(r.Context(), core.RefreshSession{
 		RefreshToken: token, AntiCSRFToken: r.Header.Get("anti-csrf"),
@@ -71,6 +77,9 @@ func (s *Sessions) refresh(w http.ResponseWriter, r *http.Request) error {
 			return revokeErr
 		}
 		return fmt.Errorf("%w: %w", ErrNoSession, err)
+	}
+	if cookies && s.antiCSRF == AntiCSRFViaToken && r.Header.Get("anti-csrf") == "" && errors.Is(err, core.ErrUnauthorised) {
+		return fmt.Errorf("%w: %v; the anti-csrf header is missing, which no other site can send", ErrNoSession, err)
 	}
 	if err != nil {
 		return sessionError(err)

@@ -47,6 +47,15 @@ type SessionFinder interface {
 	FindSessions(ctx context.Context, tenantID, userID, marker string) (handles []string, err error)
 }
 
+// SessionReminder is what a [SessionMinter] may be, too, where the client's scripts know of a session by other means than the
+// tokens themselves. Without one, a client that lost those has a session and does not know.
+type SessionReminder interface {
+	// RemindSession returns response headers that tell the client of r of a session that it has: one that lives, and of which r
+	// carries a genuine access token, which may have expired. They hold no token that r does not. Nil: r has no such session, or its
+	// scripts need no word of it.
+	RemindSession(ctx context.Context, r *http.Request, handle string) (http.Header, error)
+}
+
 // Tokens are a session that was minted, ready to be sent. All of it is secret.
 type Tokens struct {
 	// Handle names the session in the core.
@@ -76,7 +85,9 @@ const (
 type AntiCSRF int
 
 const (
-	// AntiCSRFDefault is by custom header where cookies are SameSite=None, and none where the browser protects them itself.
+	// AntiCSRFDefault is by custom header where cookies are SameSite=None, and none where the browser protects them itself. That
+	// keeps out other sites, and not other origins of the same one, a forgotten subdomain: [http.CrossOriginProtection] in front of
+	// the API does.
 	AntiCSRFDefault AntiCSRF = iota
 	// AntiCSRFViaCustomHeader asks for an rid header, which another site cannot send.
 	AntiCSRFViaCustomHeader
@@ -118,7 +129,8 @@ type SessionsConfig struct {
 	InsecureExposeAccessToken bool
 	// Claims adds to the access token payload of every session that is created here what the SDKs' recipes would add: whether the
 	// e-mail is verified ("st-ev"), roles ("st-role") and permissions ("st-perm"), each a [ClaimValue]. Its error is
-	// CreateSession's, and nothing is created. Default: nothing is added.
+	// CreateSession's, and nothing is created. A SuperTokens SDK that requires one of them and does not find it asks the core about
+	// the user; for an ID that SuperTokens does not know, supertokens-node answers 500 then. Default: nothing is added.
 	Claims func(ctx context.Context, u User) (map[string]any, error)
 	// StaticSigningKey signs access tokens with the core's static key. Default: the dynamic ones, which rotate.
 	StaticSigningKey bool
@@ -312,7 +324,8 @@ type located struct {
 }
 
 // find returns the session of a request by its access token alone: ErrNoSession where there is none, ErrTryRefresh where
-// the token is not good, ErrUnavailable where the core's keys cannot be had.
+// the token is not good, ErrUnavailable where the core's keys cannot be had. A token that is genuine and has expired comes with
+// its error.
 func (s *Sessions) find(ctx context.Context, r *http.Request) (located, error) {
 	raw, cookies := "", false
 	if s.transfer != TransferCookie {
@@ -333,11 +346,14 @@ func (s *Sessions) find(ctx context.Context, r *http.Request) (located, error) {
 		return located{}, ErrNoSession
 	}
 	claims, err := s.verifyAccessToken(ctx, raw)
+	if err == nil && !s.now().Before(claims.expiry) {
+		err = fmt.Errorf("%w: the access token expired at %v", ErrTryRefresh, claims.expiry)
+	}
 	return located{claims, cookies}, err
 }
 
-// verifyAccessToken checks an access token (versions 3 to 5) by the core's keys. Whether its session was revoked since, it
-// cannot know.
+// verifyAccessToken checks an access token (versions 3 to 5) by the core's keys, but not its expiry. Whether its session was
+// revoked since, it cannot know.
 func (s *Sessions) verifyAccessToken(ctx context.Context, raw string) (*accessToken, error) {
 	header, claims, err := verifyCompact(ctx, raw, []string{"RS256"}, s.keys)
 	switch {
@@ -350,8 +366,6 @@ func (s *Sessions) verifyAccessToken(ctx context.Context, raw string) (*accessTo
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrTryRefresh, err)
-	case !s.now().Before(t.expiry):
-		return nil, fmt.Errorf("%w: the access token expired at %v", ErrTryRefresh, t.expiry)
 	case strings.HasPrefix(header.kid, "s-") != s.static:
 		return nil, fmt.Errorf("%w: the access token is signed with the other kind of key (SessionsConfig.StaticSigningKey)", ErrTryRefresh)
 	}
@@ -590,7 +604,8 @@ func SessionFrom(ctx context.Context) *Session {
 }
 
 // Require lets only requests with a session through to next, which finds it with [SessionFrom]. The others are answered as
-// the SuperTokens SDKs do: 401 {"message":"unauthorised"} or {"message":"try refresh token"}.
+// the SuperTokens SDKs do: 401 {"message":"unauthorised"} or {"message":"try refresh token"}. It does not look at claims: whether
+// the e-mail must be verified, or a role given, is next's to say, from the payload.
 func (s *Sessions) Require(next http.Handler) http.Handler { return s.middleware(next, false) }
 
 // Optional is [Sessions.Require] that lets requests without any session through, too; SessionFrom is nil then.
@@ -649,8 +664,12 @@ func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, err
 }
 
-// Written tells whether the response can carry no more headers.
-func (w *response) Written() bool { return w.written }
+// Written tells whether the response can carry no more headers. Frameworks that keep a writer of their own, as gin does, write
+// past this one.
+func (w *response) Written() bool {
+	behind, ok := w.ResponseWriter.(interface{ Written() bool })
+	return w.written || (ok && behind.Written())
+}
 
 // Unwrap is for [http.ResponseController].
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -186,6 +186,30 @@ func TestSessionsInAPIs(t *testing.T) {
 		assert.Equal(t, 405, c.do("GET", "/auth/session/refresh").Code)
 		assert.Equal(t, 404, c.do("POST", "/auth/elsewhere").Code)
 	})
+	t.Run("anti-CSRF by header: what another site can send neither refreshes nor signs out", func(t *testing.T) {
+		t.Parallel()
+		c, memory := newClient(t, "cookie", func(c *stmigrate.SessionsConfig) { c.WebsiteOrigins = []string{"https://other.dev"} })
+		for _, path := range []string{"/auth/session/refresh", "/auth/signout"} {
+			w := c.do("POST", path)
+			assert.Equal(t, 401, w.Code)
+			assert.Empty(t, w.Header().Values("Set-Cookie"))
+			assert.Empty(t, w.Header().Get("front-token"))
+		}
+		assert.Len(t, memory.Sessions(), 1)
+		assert.Empty(t, memory.Requests("POST /recipe/session/refresh"))
+		assert.Equal(t, 200, c.do("POST", "/auth/session/refresh", "rid", "anti-csrf").Code)
+		assert.Equal(t, 200, c.do("POST", "/auth/signout", "rid", "anti-csrf").Code)
+		assert.Empty(t, memory.Sessions())
+	})
+	t.Run("a form on another website, which SameSite leaves without cookies, takes none away", func(t *testing.T) {
+		t.Parallel()
+		for header, removed := range map[string]int{"navigate": 0, "cors": 2, "": 2} {
+			c := &client{server: app(sessionsOn(t, stmigratetest.NewCore(t).Client()))}
+			w := c.do("POST", "/auth/session/refresh", "Sec-Fetch-Mode", header)
+			assert.Equal(t, 401, w.Code)
+			assert.Len(t, w.Header().Values("Set-Cookie"), removed, header)
+		}
+	})
 	t.Run("anti-CSRF by token", func(t *testing.T) {
 		t.Parallel()
 		c, _ := newClient(t, "cookie", func(c *stmigrate.SessionsConfig) { c.AntiCSRF = stmigrate.AntiCSRFViaToken })
@@ -195,6 +219,12 @@ func TestSessionsInAPIs(t *testing.T) {
 			assert.Equal(t, 401, c.do("POST", "/verify").Code)
 			assert.Equal(t, 200, c.do("GET", "/verify").Code)
 		}
+		// Another site can send the cookies, and not the token: nobody is signed out by it.
+		c.csrf = ""
+		w := c.do("POST", "/auth/session/refresh")
+		assert.Equal(t, 401, w.Code)
+		assert.Empty(t, w.Header().Values("Set-Cookie"))
+		assert.Empty(t, w.Header().Get("front-token"))
 		c.csrf = right
 		assert.Equal(t, 200, c.do("POST", "/verify").Code)
 		require.Equal(t, 200, c.do("POST", "/auth/session/refresh").Code)
@@ -308,7 +338,7 @@ func TestPayloadUpdateAfterTheBodyHasBegun(t *testing.T) {
 		"WriteHeader":  func(w http.ResponseWriter) { w.WriteHeader(200) },
 		"Flush":        func(w http.ResponseWriter) { w.(http.Flusher).Flush() },
 		"a controller": func(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() },
-		"io.Copy":      func(w http.ResponseWriter) { _, _ = io.Copy(w, strings.NewReader("x")) },
+		"io.Copy":      func(w http.ResponseWriter) { _, _ = io.Copy(w, struct{ io.Reader }{strings.NewReader("x")}) },
 	}
 	result := make(chan error, 1)
 	server := httptest.NewServer(s.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -334,6 +364,38 @@ func TestPayloadUpdateAfterTheBodyHasBegun(t *testing.T) {
 	}
 	_, found := memory.Sessions()[0].Payload["x"]
 	assert.True(t, found)
+}
+
+// countingWriter is a framework's own, as gin's is: its handlers write to it, and not to what a middleware put around it.
+type countingWriter struct {
+	http.ResponseWriter
+	n int
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	w.n += len(p)
+	return w.ResponseWriter.Write(p)
+}
+func (w *countingWriter) Written() bool { return w.n > 0 }
+
+func TestPayloadUpdateAfterAFrameworkHasBegunTheBody(t *testing.T) {
+	t.Parallel()
+	s := sessionsOn(t, stmigratetest.NewCore(t).Client())
+	login := httptest.NewRecorder()
+	_, err := s.Start(login, httptest.NewRequest(http.MethodPost, "/", nil), stmigrate.User{ID: "u"})
+	require.NoError(t, err)
+	req := httptest.NewRequest(http.MethodGet, "/", nil)
+	req.Header.Set("Authorization", "Bearer "+login.Header().Get("st-access-token"))
+	framework := &countingWriter{ResponseWriter: httptest.NewRecorder()}
+	s.Require(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		update := func() error {
+			return stmigrate.SessionFrom(r.Context()).UpdateAccessTokenPayload(r.Context(), map[string]any{"x": 1})
+		}
+		assert.NoError(t, update())
+		_, _ = io.WriteString(framework, "x")
+		assert.ErrorIs(t, update(), stmigrate.ErrResponseBegun)
+	})).ServeHTTP(framework, req)
+	assert.True(t, framework.Written())
 }
 
 // TestHijack: a WebSocket works behind Require.

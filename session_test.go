@@ -217,6 +217,151 @@ func TestExchangeOnTheCore(t *testing.T) {
 	assert.NotEmpty(t, memory.Sessions()[0].Data[stmigrate.SessionMarker])
 }
 
+// A browser may hold the cookies while the page was left before its scripts saw the answer: they are told of the session again.
+func TestCurrentSessionIsToldAgain(t *testing.T) {
+	t.Parallel()
+	for name, antiCSRF := range map[string]stmigrate.AntiCSRF{
+		"by the browser": stmigrate.AntiCSRFDefault, "by token": stmigrate.AntiCSRFViaToken,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			memory := stmigratetest.NewCore(t)
+			r, _ := newCoreRig(t, func(c *stmigrate.Config) {
+				c.Sessions = sessionsOn(t, memory.Client(), func(c *stmigrate.SessionsConfig) { c.AntiCSRF = antiCSRF })
+			})
+			minted := r.post("tok", "st-auth-mode", "cookie")
+			require.Equal(t, 200, minted.Code)
+			cookie := "sAccessToken=" + stmigratetest.AccessTokens(minted.Header())[0]
+
+			again := r.post("tok", "st-auth-mode", "cookie", "Cookie", cookie)
+			require.Equal(t, 200, again.Code)
+			assert.Equal(t, []string{stmigrate.OutcomeMigrated, stmigrate.OutcomeCurrent}, r.outcomes("exchange"))
+			assert.NotEmpty(t, again.Header().Get("Front-Token"))
+			assert.Equal(t, minted.Header().Get("Front-Token"), again.Header().Get("Front-Token"))
+			assert.Equal(t, minted.Header().Get("Anti-Csrf"), again.Header().Get("Anti-Csrf"))
+			assert.Contains(t, again.Header().Get("Access-Control-Expose-Headers"), "front-token")
+			assert.Empty(t, again.Header().Values("Set-Cookie"))
+			assert.Empty(t, again.Header().Get("St-Access-Token"))
+			assert.Equal(t, "no-store", again.Header().Get("Cache-Control"))
+		})
+	}
+}
+
+// lapsed is a Migrator with sessions on a core in memory, all on one clock.
+func lapsed(t *testing.T, change ...func(*stmigrate.Config)) (*rig, *stmigratetest.Core) {
+	t.Helper()
+	clock := newClock()
+	memory, err := stmigratetest.StartCore(stmigratetest.CoreConfig{Now: clock.Now})
+	require.NoError(t, err)
+	t.Cleanup(memory.Close)
+	r := newRig(t, append([]func(*stmigrate.Config){func(c *stmigrate.Config) {
+		c.Now = clock.Now
+		c.Sessions = sessionsOn(t, memory.Client(), func(c *stmigrate.SessionsConfig) { c.Now = clock.Now })
+	}}, change...)...)
+	r.clock = clock
+	return r, memory
+}
+
+// The same browser may come back when even the access token is over: it can refresh, if its scripts know that there is something.
+func TestLapsedSessionIsToldAgain(t *testing.T) {
+	t.Parallel()
+	same := func(token string) string { return "sAccessToken=" + token }
+	revoked := func(*stmigrate.Config) {}
+	for name, tt := range map[string]struct {
+		change func(c *stmigrate.Config)
+		before func(memory *stmigratetest.Core, handle string)
+		cookie func(token string) string
+		status int
+		code   string
+	}{
+		"and the legacy session with it": {change: revoked, cookie: same, status: 200, code: "OK"},
+		"and the legacy session is good": {change: leave, cookie: same, status: 200, code: "OK"},
+		"signed out": {change: leave, before: func(memory *stmigratetest.Core, handle string) {
+			_, err := memory.Client().RemoveSessions(t.Context(), handle)
+			require.NoError(t, err)
+		}, cookie: same, status: 409, code: "ALREADY_MIGRATED"},
+		"forged":       {change: leave, cookie: func(token string) string { return same(token[:len(token)-6] + "AAAAAA") }, status: 409, code: "ALREADY_MIGRATED"},
+		"none":         {change: leave, cookie: func(string) string { return "x=y" }, status: 409, code: "ALREADY_MIGRATED"},
+		"two":          {change: leave, cookie: func(token string) string { return same(token) + "; " + same(token) }, status: 409, code: "ALREADY_MIGRATED"},
+		"core is down": {change: leave, before: func(memory *stmigratetest.Core, _ string) { memory.Down() }, cookie: same, status: 503, code: "UNAVAILABLE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, memory := lapsed(t, tt.change)
+			r.verifier.Add("tok", stmigrate.OldSession{Subject: "user-1", SessionID: "sid-1", ExpiresAt: r.clock.Now().Add(24 * time.Hour)})
+			minted := r.post("tok", "st-auth-mode", "cookie")
+			require.Equal(t, 200, minted.Code)
+			handle := memory.Sessions()[0].Handle
+			r.clock.Advance(2 * time.Hour)
+			if tt.before != nil {
+				tt.before(memory, handle)
+			}
+			cookie := tt.cookie(stmigratetest.AccessTokens(minted.Header())[0])
+
+			again := r.post("tok", "st-auth-mode", "cookie", "Cookie", cookie)
+			expect(t, again, tt.status, tt.code)
+			assert.Empty(t, again.Header().Values("Set-Cookie"))
+			want := ""
+			if tt.status == 200 {
+				want = minted.Header().Get("Front-Token")
+				assert.Equal(t, []string{stmigrate.OutcomeMigrated, stmigrate.OutcomeCurrent}, r.outcomes("exchange"))
+				assert.Len(t, memory.Sessions(), 1)
+			}
+			assert.Equal(t, want, again.Header().Get("Front-Token"))
+		})
+	}
+}
+
+// TestLapsedSessionOfAnother: the answer to an exchange says nothing of a session that did not come of it.
+func TestLapsedSessionOfAnother(t *testing.T) {
+	t.Parallel()
+	r, _ := lapsed(t, leave)
+	tokens := map[string]string{}
+	for _, user := range []string{"ada", "eve"} {
+		r.verifier.Add(user, stmigrate.OldSession{Subject: user, SessionID: user, ExpiresAt: r.clock.Now().Add(24 * time.Hour)})
+		w := r.post(user, "st-auth-mode", "cookie")
+		require.Equal(t, 200, w.Code)
+		tokens[user] = stmigratetest.AccessTokens(w.Header())[0]
+	}
+	r.clock.Advance(2 * time.Hour)
+	w := r.post("ada", "st-auth-mode", "cookie", "Cookie", "sAccessToken="+tokens["eve"])
+	expect(t, w, 409, "ALREADY_MIGRATED")
+	assert.Empty(t, w.Header().Get("Front-Token"))
+}
+
+// TestLapsedSessionOfAnEarlierUser: whom a legacy session stands for may change; the session of whom it stood for is not this user's.
+func TestLapsedSessionOfAnEarlierUser(t *testing.T) {
+	t.Parallel()
+	user := "ada"
+	r, memory := lapsed(t, leave, func(c *stmigrate.Config) {
+		c.Users = stmigrate.UserResolverFunc(func(context.Context, *stmigrate.OldSession) (*stmigrate.User, error) {
+			return &stmigrate.User{ID: user}, nil
+		})
+	})
+	r.verifier.Add("tok", stmigrate.OldSession{Subject: "user-1", SessionID: "sid-1", ExpiresAt: r.clock.Now().Add(24 * time.Hour)})
+	minted := r.post("tok", "st-auth-mode", "cookie")
+	require.Equal(t, 200, minted.Code)
+	r.clock.Advance(2 * time.Hour)
+	user = "eve"
+	w := r.post("tok", "st-auth-mode", "cookie", "Cookie", "sAccessToken="+stmigratetest.AccessTokens(minted.Header())[0])
+	expect(t, w, 409, "ALREADY_MIGRATED")
+	assert.Empty(t, w.Header().Get("Front-Token"))
+	assert.Len(t, memory.Sessions(), 1)
+}
+
+// A session of " ada" would be one of "ada" to the SDKs, which trim what a token says.
+func TestUserIDsThatSDKsTrim(t *testing.T) {
+	t.Parallel()
+	memory := stmigratetest.NewCore(t)
+	sessions := sessionsOn(t, memory.Client())
+	for _, id := range []string{" ada", "ada ", "\tada", "ada\u00a0"} {
+		_, err := sessions.CreateSession(t.Context(), httptest.NewRequest(http.MethodPost, "/", nil), stmigrate.User{ID: id})
+		require.ErrorIs(t, err, stmigrate.ErrNotCreated)
+	}
+	assert.Empty(t, memory.Sessions())
+	assert.Empty(t, memory.Requests("POST /recipe/session"))
+}
+
 func TestCoreCreatesAndDropsTheConnection(t *testing.T) {
 	t.Parallel()
 	r, memory := newCoreRig(t)
