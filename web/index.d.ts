@@ -3,11 +3,11 @@ export interface MigrateOptions {
   apiDomain: string;
   /** Where the backend mounted the exchange. Default: "/migrate-session". */
   path?: string;
-  /** The page's legacy token, in clear, or nothing where nobody is signed in there. */
+  /** The page's legacy token, in clear, or nothing where nobody is signed in there. Anything but a string is a TypeError. */
   getLegacyToken(): string | null | undefined | Promise<string | null | undefined>;
   /**
    * Removes the legacy session from this browser: its token, its cookies, its SDK's state. Called only once the new session
-   * has arrived. What it throws is swallowed; the result's legacyEnded is false then.
+   * has arrived. What it throws is swallowed, and so is one that takes longer than timeoutMs; the result's legacyEnded is false then.
    */
   endLegacySession(): unknown;
   /** Session.doesSessionExist of SuperTokens' frontend SDK. */
@@ -17,9 +17,12 @@ export interface MigrateOptions {
    * migrated somewhere else), or it holds another user's ("OTHER_SESSION"). Show the login; do not call migrateSession again.
    */
   onSignedOut(code: "ALREADY_MIGRATED" | "OTHER_SESSION"): unknown;
-  /** How often to ask, at most. Default: 6, which takes less than a minute if the server names no Retry-After. */
+  /**
+   * How often to ask, at most: 1 to 100. Default: 6. The pauses between take less than 16 seconds, if the server names no
+   * Retry-After, which is honoured up to a minute.
+   */
   attempts?: number;
-  /** How long to wait for one answer, in milliseconds. Default: 30000. */
+  /** How long to wait for one answer, for another tab's run, and for endLegacySession, in milliseconds each. Default: 30000. */
   timeoutMs?: number;
   /** Gives up, with the signal's reason. An exchange that is on its way goes on at the server; the next call gets its answer. */
   signal?: AbortSignal;
@@ -39,7 +42,8 @@ export type MigrateResult =
   /** The legacy token is worth nothing to the server, or the request is wrong. The code is the answer's status. */
   | { status: "refused"; code: string }
   /**
-   * No answer that could be used. The legacy session stays; the next page load tries again. SESSION_DID_NOT_ARRIVE: the server
+   * No answer that could be used; the code is "" where it was not the exchange's own (a proxy's page, or that of a node which does
+   * not run this release yet). The legacy session stays; the next page load tries again. SESSION_DID_NOT_ARRIVE: the server
    * said 200 and the browser has no session all the same; see to CORS (allow, expose, credentials) and to cookie attributes.
    */
   | { status: "unavailable"; code: string };

@@ -10,7 +10,7 @@ async function tab(browser, { token = TOKEN, ...options } = {}) {
   const seen = { ended: 0, signedOut: [] };
   const run = () => {
     Object.defineProperty(globalThis, "navigator", { value: { locks: browser.locks }, configurable: true });
-    globalThis.localStorage = browser.storage;
+    Object.defineProperty(globalThis, "localStorage", { get: () => browser.storage ?? denied(), configurable: true });
     globalThis.fetch = async (url, init) => {
       browser.requests.push({ url, ...init });
       const answer = browser.answers.shift();
@@ -28,6 +28,10 @@ async function tab(browser, { token = TOKEN, ...options } = {}) {
   };
   return { seen, run };
 }
+
+const denied = () => {
+  throw new DOMException("The request was denied.", "SecurityError");
+};
 
 function storage() {
   const kept = new Map();
@@ -99,6 +103,7 @@ test("sends the bearer and a key, and ends the legacy session once the new one i
   assert.match(request.headers["Idempotency-Key"], /^[0-9a-f-]{36}$/);
   assert.equal(request.credentials, "include");
   assert.equal(request.redirect, "error");
+  assert.equal(request.cache, "no-store");
   assert.equal(seen.ended, 1);
   assert.equal(b.storage.kept.size, 0);
 });
@@ -164,6 +169,18 @@ test("two tabs without Web Locks send one key", async (t) => {
   for (const { status } of results) assert.equal(status, "migrated");
 });
 
+test("without Web Locks the key that another tab writes at the same moment is sent", async (t) => {
+  hurry(t);
+  const b = browser([ok], { locks: undefined });
+  const { setItem } = b.storage;
+  b.storage.setItem = (k, v) => {
+    setItem(k, v);
+    setTimeout(() => setItem(k, JSON.stringify({ ...JSON.parse(v), key: "the other tab's" })), 20);
+  };
+  assert.equal((await (await tab(b)).run()).status, "migrated");
+  assert.equal(b.requests[0].headers["Idempotency-Key"], "the other tab's");
+});
+
 test("without Web Locks a tab that comes while another is done asks nobody", async (t) => {
   hurry(t);
   const b = browser([ok], { locks: undefined });
@@ -187,6 +204,19 @@ test("a lost answer is asked for again with the same key, and after a reload, to
   assert.equal(new Set(keys).size, 1);
 });
 
+/** An answer whose headers came, and whose body broke off. */
+const cut = (status) => () =>
+  new Response(new ReadableStream({ pull: (c) => c.error(new TypeError("network error")) }), { status });
+
+test("an answer that broke off is a lost one", async (t) => {
+  hurry(t);
+  const b = browser([cut(200), cut(409), ok]);
+  const { seen, run } = await tab(b);
+  assert.equal((await run()).status, "migrated");
+  assert.equal(new Set(b.requests.map((r) => r.headers["Idempotency-Key"])).size, 1);
+  assert.deepEqual(seen.signedOut, []);
+});
+
 test("another legacy login has another key, and the storage never holds the token", async () => {
   const b = browser([lost, ok]);
   await (await tab(b, { attempts: 1 })).run();
@@ -206,6 +236,83 @@ test("sends no key that could not be kept", async () => {
   assert.ok(!("Idempotency-Key" in b.requests[0].headers));
 });
 
+test("runs where storage is denied, and where there is no SubtleCrypto", async (t) => {
+  const b = browser([ok], { storage: undefined });
+  assert.equal((await (await tab(b)).run()).status, "migrated");
+  const insecure = browser([ok], { locks: undefined });
+  const { run } = await tab(insecure);
+  t.mock.getter(crypto, "subtle", () => undefined);
+  assert.equal((await run()).status, "migrated");
+  for (const { headers } of [b.requests[0], insecure.requests[0]]) assert.ok(!("Idempotency-Key" in headers));
+});
+
+test("runs where URL.canParse, AbortSignal.any and AbortSignal.timeout are not known yet", async (t) => {
+  for (const [object, name] of [[URL, "canParse"], [AbortSignal, "any"], [AbortSignal, "timeout"]]) {
+    const was = object[name];
+    object[name] = undefined;
+    t.after(() => { object[name] = was; });
+  }
+  const { run } = await tab(browser([ok]), { signal: new AbortController().signal });
+  assert.equal((await run()).status, "migrated");
+});
+
+for (const [name, answer, options] of [
+  ["somebody else's page", () => new Response("<html>", { status: 404 })],
+  ["200 of somebody else", () => new Response("<html>welcome", { status: 200 })],
+  ["a defect of the server", refused("INTERNAL_ERROR", 500)],
+  ["not admitted", json(204)],
+  ["200, and no session", json(200, { status: "OK" })],
+  ["another user's session", refused("OTHER_SESSION")],
+]) {
+  test(`a lost answer is owed still after ${name}`, async (t) => {
+    hurry(t);
+    const b = browser([lost, answer, ok]);
+    await (await tab(b, { attempts: 1 })).run();
+    await (await tab(b, options)).run();
+    assert.equal((await (await tab(b)).run()).status, "migrated");
+    const keys = b.requests.map((r) => r.headers["Idempotency-Key"]);
+    assert.equal(keys.length, 3);
+    assert.ok(keys[0]);
+    assert.equal(new Set(keys).size, 1);
+    assert.equal(b.storage.kept.size, 0);
+  });
+}
+
+test("the key goes when the answer is final", async (t) => {
+  hurry(t);
+  for (const answer of [refused("INVALID_LEGACY_SESSION", 401), refused("ALREADY_MIGRATED")]) {
+    const b = browser([answer]);
+    await (await tab(b)).run();
+    assert.equal(b.storage.kept.size, 0);
+  }
+});
+
+for (const status of [429, 502, 503, 504]) {
+  test(`${status} is asked again, each time later`, async (t) => {
+    t.mock.method(Math, "random", () => 1);
+    const clock = hurry(t);
+    const b = browser([...Array(3).fill(() => new Response("", { status })), ok]);
+    assert.equal((await (await tab(b)).run()).status, "migrated");
+    assert.equal(b.requests.length, 4);
+    assert.ok(clock.ms >= 500 + 1000 + 2000, `${clock.ms} ms`);
+  });
+}
+
+for (const [name, value, least, most] of [
+  ["a date", () => new Date(Date.now() + 20_000).toUTCString(), 18_000, 30_000],
+  ["a date that is over", () => new Date(0).toUTCString(), 0, 5000],
+  ["longer than anybody waits", () => "31536000", 60_000, 70_000],
+  ["nonsense", () => "soon", 0, 5000],
+  ["negative", () => "-5", 0, 5000],
+]) {
+  test(`Retry-After that is ${name}`, async (t) => {
+    const clock = hurry(t);
+    const b = browser([() => json(503, { status: "UNAVAILABLE" }, { "Retry-After": value() })(), ok]);
+    assert.equal((await (await tab(b)).run()).status, "migrated");
+    assert.ok(clock.ms >= least && clock.ms <= most, `${clock.ms} ms`);
+  });
+}
+
 test("waits for as long as Retry-After says, and gives up after its attempts", async (t) => {
   const clock = hurry(t);
   const b = browser(Array(4).fill(unavailable));
@@ -214,6 +321,13 @@ test("waits for as long as Retry-After says, and gives up after its attempts", a
   assert.equal(b.requests.length, 4);
   assert.ok(clock.ms >= 3000, `${clock.ms} ms`);
   assert.equal(seen.ended, 0);
+});
+
+test("waits for a minute and a few seconds at most, whatever the server asks for", async (t) => {
+  const clock = hurry(t);
+  const { run } = await tab(browser([json(503, { status: "UNAVAILABLE" }, { "Retry-After": "86400" }), ok]));
+  assert.equal((await run()).status, "migrated");
+  assert.ok(clock.ms >= 60_000 && clock.ms < 62_000, `${clock.ms} ms`);
 });
 
 test("ALREADY_MIGRATED is done only where a session exists", async (t) => {
@@ -250,9 +364,10 @@ for (const [name, answer, want] of [
   ["a legacy token worth nothing", refused("INVALID_LEGACY_SESSION", 401), { status: "refused", code: "INVALID_LEGACY_SESSION" }],
   ["an unknown user", refused("UNKNOWN_USER", 403), { status: "refused", code: "UNKNOWN_USER" }],
   ["a defect of the server", refused("INTERNAL_ERROR", 500), { status: "unavailable", code: "INTERNAL_ERROR" }],
-  ["somebody else's page", () => new Response("<html>", { status: 404 }), { status: "refused", code: "" }],
-  ["200 of somebody else", () => new Response("<html>welcome", { status: 200 }), { status: "refused", code: "" }],
-  ["a code with a token in it", refused(`X${TOKEN}`, 400), { status: "refused", code: "" }],
+  ["somebody else's page", () => new Response("<html>", { status: 404 }), { status: "unavailable", code: "" }],
+  ["a gateway that lets nobody in", () => new Response("<html>", { status: 401 }), { status: "unavailable", code: "" }],
+  ["200 of somebody else", () => new Response("<html>welcome", { status: 200 }), { status: "unavailable", code: "" }],
+  ["a code with a token in it", refused(`X${TOKEN}`, 400), { status: "unavailable", code: "" }],
 ]) {
   test(`${name}: nothing is ended and nobody signed out`, async () => {
     const b = browser([answer]);
@@ -289,10 +404,114 @@ test("an answer that never comes is a lost one", async (t) => {
 test("the caller's signal ends it with its reason", async () => {
   const stop = new AbortController();
   const b = browser([() => { stop.abort(new Error("left the page")); return lost(); }]);
-  const { run } = await tab(b, { signal: stop.signal });
+  const { run } = await tab(b, { signal: stop.signal, attempts: 1 });
   await assert.rejects(run(), /left the page/);
   assert.equal(b.requests.length, 1);
   assert.equal(b.storage.kept.size, 1); // for the next page load
+});
+
+test("the caller's signal ends a pause, too", async (t) => {
+  hurry(t);
+  const stop = new AbortController();
+  const b = browser([() => {
+    setTimeout(() => stop.abort(new Error("left the page")), 500);
+    return unavailable();
+  }]);
+  const { run } = await tab(b, { signal: stop.signal });
+  await assert.rejects(run(), /left the page/);
+  assert.equal(b.requests.length, 1);
+});
+
+test("a token that no header can carry is refused, and not sent", async () => {
+  for (const token of [`${TOKEN}\n`, `a b`, "ä", `${TOKEN}\r\nX: y`, "x".repeat(16_385)]) {
+    const b = browser([]);
+    const { seen, run } = await tab(b, { token });
+    assert.deepEqual(await run(), { status: "refused", code: "BAD_REQUEST" });
+    assert.equal(b.requests.length, 0);
+    assert.equal(seen.ended, 0);
+  }
+});
+
+test("a token that is no string is a mistake of the page", async () => {
+  for (const token of [{ access_token: TOKEN }, 7, [TOKEN]]) {
+    const b = browser([]);
+    const { run } = await tab(b, { token });
+    await assert.rejects(run(), (e) => e instanceof TypeError && /getLegacyToken/.test(e.message) && !e.message.includes(TOKEN));
+    assert.equal(b.requests.length, 0);
+  }
+});
+
+test("what a callback throws is the caller's, and it may be called again", async (t) => {
+  hurry(t);
+  const fails = () => Promise.reject(new Error("the page's own"));
+  for (const [options, answers] of [
+    [{ getLegacyToken: fails }, []], [{ doesSessionExist: fails }, []], [{ onSignedOut: fails }, Array(2).fill(refused("OTHER_SESSION"))],
+  ]) {
+    const { seen, run } = await tab(browser(answers), options);
+    for (let i = 0; i < 2; i++) await assert.rejects(run(), /the page's own/);
+    assert.equal(seen.ended, 0);
+  }
+});
+
+test("an end of the legacy session that never comes keeps nobody waiting", async (t) => {
+  hurry(t);
+  const { run } = await tab(browser([ok]), { endLegacySession: () => new Promise(() => {}) });
+  assert.deepEqual(await run(), { status: "migrated", legacyEnded: false });
+});
+
+test("locks that are refused do not stop it", async (t) => {
+  hurry(t);
+  for (const request of [denied, async () => denied()]) {
+    const b = browser([ok], { locks: { request } });
+    assert.equal((await (await tab(b)).run()).status, "migrated");
+    assert.ok(b.requests[0].headers["Idempotency-Key"]);
+  }
+});
+
+test("a lock that is stolen does not hide what became of the run", async (t) => {
+  const stolen = new DOMException("The lock was stolen.", "AbortError");
+  const request = (name, options, run) => {
+    void run();
+    return Promise.reject(stolen);
+  };
+  const b = browser([ok], { locks: { request } });
+  const { seen, run } = await tab(b);
+  assert.deepEqual(await run(), { status: "migrated", legacyEnded: true });
+  assert.equal(b.requests.length, 1);
+  assert.equal(seen.ended, 1);
+});
+
+/** A lock that another tab holds for good. */
+const held = {
+  request: (name, { signal }) => new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason));
+  }),
+};
+
+test("a tab that hangs with the lock stops no other for longer than one answer may take", async (t) => {
+  const clock = hurry(t);
+  const b = browser([ok], { locks: held });
+  assert.equal((await (await tab(b)).run()).status, "migrated");
+  assert.ok(clock.ms >= 30_000, `${clock.ms} ms`);
+});
+
+test("the caller's signal ends the wait for the lock, too", async () => {
+  const stop = new AbortController();
+  const b = browser([], { locks: held });
+  const { run } = await tab(b, { signal: stop.signal });
+  const running = run();
+  stop.abort(new Error("left the page"));
+  await assert.rejects(running, /left the page/);
+  assert.equal(b.requests.length, 0);
+});
+
+test("the caller's signal ends it while the answer comes in, too", async () => {
+  const stop = new AbortController();
+  const b = browser([() => { stop.abort(new Error("left the page")); return cut(200)(); }]);
+  const { run } = await tab(b, { signal: stop.signal });
+  await assert.rejects(run(), /left the page/);
+  assert.equal(b.storage.kept.size, 1);
 });
 
 test("wrong options are refused before anything is asked", async () => {
@@ -306,6 +525,7 @@ test("wrong options are refused before anything is asked", async () => {
     [{ onSignedOut: undefined }, /onSignedOut/],
     [{ attempts: 0 }, /attempts/],
     [{ timeoutMs: 0 }, /timeoutMs/],
+    [{ timeoutMs: Infinity }, /timeoutMs/],
   ]) {
     const b = browser();
     const { run } = await tab(b, wrong);
