@@ -5,7 +5,8 @@
 //	go run .                                            an embedded SQLite database
 //	go run . -db postgres://user@localhost/scratch      a PostgreSQL database; the tables are made in a schema of their own, and dropped
 //
-// SUPERTOKENS_CONNECTION_URI and SUPERTOKENS_API_KEY put a real core in the place of the one in memory. It gets a user then.
+// SUPERTOKENS_CONNECTION_URI and SUPERTOKENS_API_KEY put a real core in the place of the one in memory. It must have no users, and
+// gets one.
 package main
 
 import (
@@ -58,6 +59,12 @@ func run(ctx context.Context, out io.Writer, dsn string) error {
 		return err
 	}
 	defer stopCore()
+	switch n, err := supertokens.CountUsers(ctx, ""); {
+	case err != nil:
+		return fmt.Errorf("the SuperTokens core: %w", err)
+	case n > 0:
+		return fmt.Errorf("the SuperTokens core has %d users: this example wants one without", n)
+	}
 	if _, err := supertokens.CreateRole(ctx, "editor"); err != nil {
 		return fmt.Errorf("the SuperTokens core: %w", err)
 	}

@@ -1,11 +1,24 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 
 	"github.com/stmigrate/stmigrate/internal/sqltest/pg"
+	"github.com/stmigrate/stmigrate/stmigratetest"
 )
+
+func TestCoreWithUsers(t *testing.T) {
+	memory := stmigratetest.NewCore(t)
+	if _, err := memory.Client().SignUp(t.Context(), "", "somebody@example.com", "correct horse 1"); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SUPERTOKENS_CONNECTION_URI", memory.URL)
+	if err := run(t.Context(), io.Discard, ""); err == nil || !strings.Contains(err.Error(), "has 1 users") {
+		t.Fatalf("%v, want one that says that the core has users", err)
+	}
+}
 
 func TestWalk(t *testing.T) {
 	t.Setenv("SUPERTOKENS_CONNECTION_URI", "")
