@@ -1,0 +1,5 @@
+//go:build !race
+
+package supertokensgo_test
+
+const raceEnabled = false
