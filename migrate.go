@@ -357,9 +357,15 @@ func (x *exchange) hasSession(ctx context.Context) (bool, error) {
 
 // isCurrent answers that the client has its session. A word of it that cannot be had now is left for the next request.
 func (x *exchange) isCurrent(ctx context.Context) {
-	x.header, _ = x.remind(ctx, x.current.Handle)
+	h, _ := x.remind(ctx, x.current.Handle)
+	x.stays(x.current, h)
+}
+
+// stays makes a session that the client has the result.
+func (x *exchange) stays(s CurrentSession, h http.Header) {
+	x.header = h
 	x.result.Outcome = OutcomeCurrent
-	x.result.UserID, x.result.TenantID, x.result.Handle = x.current.UserID, x.current.TenantID, x.current.Handle
+	x.result.UserID, x.result.TenantID, x.result.Handle = s.UserID, s.TenantID, s.Handle
 }
 
 // isBack answers that the client has the session of an exchange that cannot be answered again, if it has. Its cookies may lie in a
@@ -373,9 +379,7 @@ func (x *exchange) isBack(ctx context.Context) (bool, error) {
 	if err != nil || h == nil {
 		return false, err
 	}
-	x.header = h
-	x.result.Outcome = OutcomeCurrent
-	x.result.UserID, x.result.TenantID, x.result.Handle = was.UserID, was.TenantID, was.Handle
+	x.stays(was, h)
 	return true, nil
 }
 

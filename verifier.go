@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stmigrate/stmigrate/core"
 	"github.com/stmigrate/stmigrate/internal/claims"
 )
 
@@ -214,8 +215,7 @@ func (c *JWTConfig) checkTenants() error {
 		return errors.New("JWTConfig.Tenants needs TenantClaim: where a token tells its tenant")
 	}
 	for legacy, tenant := range c.Tenants {
-		odd := func(r rune) bool { return (r < 'a' || 'z' < r) && (r < '0' || '9' < r) && r != '-' }
-		if tenant == "" || strings.ContainsFunc(tenant, odd) || strings.HasPrefix(tenant, "appid-") {
+		if err := core.ValidTenantID(tenant); err != nil || tenant == "" {
 			return fmt.Errorf("JWTConfig.Tenants[%q] is %q: a SuperTokens tenant wanted, of a-z, 0-9 and -, or \"public\"", legacy, tenant)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/core"
 )
 
 const (
@@ -98,8 +99,7 @@ func (r Rules) check(kind string, depth int) (*rules, error) {
 		return fail("Rules.Timeout is negative: %v", r.Timeout)
 	}
 	for legacy, tenant := range r.Tenants {
-		odd := func(c rune) bool { return (c < 'a' || 'z' < c) && (c < '0' || '9' < c) && c != '-' }
-		if tenant == "" || strings.ContainsFunc(tenant, odd) || strings.HasPrefix(tenant, "appid-") {
+		if err := core.ValidTenantID(tenant); err != nil || tenant == "" {
 			return fail("Rules.Tenants[%q] is %q: a SuperTokens tenant wanted, of a-z, 0-9 and -, or \"public\"", legacy, tenant)
 		}
 	}
