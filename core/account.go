@@ -16,7 +16,7 @@ import (
 // where they are, and the user has lost them. Errors: [ErrUnknownUser]; *[MappingExistsError], also when it is this very
 // mapping; [ErrUserIDInUse]; [ErrExternalIDTaken]. It is never repeated once a byte of it may have reached a core.
 func (c *Client) CreateUserIDMapping(ctx context.Context, m UserIDMapping, force bool) error {
-	invalid := cmp.Or(validID(m.SuperTokensID), validText("external user ID", m.ExternalID, MaxExternalID))
+	invalid := cmp.Or(ValidUserID(m.SuperTokensID), validText("external user ID", m.ExternalID, MaxExternalID))
 	if invalid == nil && strings.TrimSpace(m.ExternalID) != m.ExternalID {
 		invalid = errors.New("external user ID has white space around it, which the core would cut off")
 	}
@@ -35,7 +35,7 @@ func (c *Client) DeleteUserIDMapping(ctx context.Context, id string, t IDType, f
 	return c.flagged(ctx, request{
 		route:   removeMapping,
 		body:    map[string]any{"userId": id, "userIdType": name, "force": force},
-		invalid: cmp.Or(validID(id), invalid),
+		invalid: cmp.Or(ValidUserID(id), invalid),
 	}, "didMappingExist", func(a *answer) *bool { return a.DidMappingExist })
 }
 
@@ -46,7 +46,7 @@ func (c *Client) SetUserIDMappingInfo(ctx context.Context, id string, t IDType, 
 	if info != "" {
 		body["externalUserIdInfo"] = info
 	}
-	return c.answer(ctx, request{route: putMappingInfo, body: body, invalid: cmp.Or(validID(id), invalid)}, nil)
+	return c.answer(ctx, request{route: putMappingInfo, body: body, invalid: cmp.Or(ValidUserID(id), invalid)}, nil)
 }
 
 // name is what the core calls t.
@@ -67,7 +67,7 @@ func (c *Client) CreateEmailToken(ctx context.Context, tenantID, userID, email s
 		route:    createEmailToken,
 		tenantID: cmp.Or(tenantID, "public"),
 		body:     map[string]any{"userId": userID, "email": email},
-		invalid:  cmp.Or(validID(userID), invalid),
+		invalid:  cmp.Or(ValidUserID(userID), invalid),
 	})
 }
 
@@ -83,7 +83,7 @@ func (c *Client) IsEmailVerified(ctx context.Context, userID, email string) (boo
 	return c.flagged(ctx, request{
 		route:   isVerified,
 		query:   []string{"userId", userID, "email", email},
-		invalid: cmp.Or(validID(userID), invalid),
+		invalid: cmp.Or(ValidUserID(userID), invalid),
 	}, "isVerified", func(a *answer) *bool { return a.Verified })
 }
 
@@ -93,7 +93,7 @@ func (c *Client) UnverifyEmail(ctx context.Context, userID, email string) error 
 	return c.answer(ctx, request{
 		route:   unverifyEmail,
 		body:    map[string]any{"userId": userID, "email": email},
-		invalid: cmp.Or(validID(userID), invalid),
+		invalid: cmp.Or(ValidUserID(userID), invalid),
 	}, nil)
 }
 
@@ -122,7 +122,7 @@ func (c *Client) AddUserRole(ctx context.Context, tenantID, userID, role string)
 		route:    addUserRole,
 		tenantID: cmp.Or(tenantID, "public"),
 		body:     map[string]any{"userId": userID, "role": role},
-		invalid:  cmp.Or(validID(userID), validRole(role)),
+		invalid:  cmp.Or(ValidUserID(userID), validRole(role)),
 	}, "didUserAlreadyHaveRole", func(a *answer) *bool { return a.AlreadyHadRole })
 }
 
@@ -133,7 +133,7 @@ func (c *Client) RemoveUserRole(ctx context.Context, tenantID, userID, role stri
 		route:    removeUserRole,
 		tenantID: cmp.Or(tenantID, "public"),
 		body:     map[string]any{"userId": userID, "role": role},
-		invalid:  cmp.Or(validID(userID), validRole(role)),
+		invalid:  cmp.Or(ValidUserID(userID), validRole(role)),
 	}, "didUserHaveRole", func(a *answer) *bool { return a.HadRole })
 }
 
@@ -144,7 +144,7 @@ func (c *Client) UserRoles(ctx context.Context, tenantID, userID string) ([]stri
 		route:    getUserRoles,
 		tenantID: cmp.Or(tenantID, "public"),
 		query:    []string{"userId", userID},
-		invalid:  validID(userID),
+		invalid:  ValidUserID(userID),
 	}, func(a *answer) error {
 		if a.Roles == nil || slices.Contains(a.Roles, "") {
 			return missing("roles")
@@ -175,7 +175,7 @@ func (c *Client) RolePermissions(ctx context.Context, role string) ([]string, er
 // UserMetadata returns what is stored of a user beside its logins; {} if nothing is. Numbers are [json.Number]. userID must be
 // the external ID where there is one.
 func (c *Client) UserMetadata(ctx context.Context, userID string) (map[string]any, error) {
-	return c.metadata(ctx, request{route: getMetadata, query: []string{"userId", userID}, invalid: validID(userID)})
+	return c.metadata(ctx, request{route: getMetadata, query: []string{"userId", userID}, invalid: ValidUserID(userID)})
 }
 
 // UpdateUserMetadata merges update into the user's metadata, at the root alone: a member replaces the one of its name as a
@@ -184,7 +184,7 @@ func (c *Client) UpdateUserMetadata(ctx context.Context, userID string, update m
 	return c.metadata(ctx, request{
 		route:   putMetadata,
 		body:    map[string]any{"userId": userID, "metadataUpdate": orEmpty(update)},
-		invalid: validID(userID),
+		invalid: ValidUserID(userID),
 	})
 }
 
@@ -201,7 +201,7 @@ func (c *Client) metadata(ctx context.Context, req request) (map[string]any, err
 
 // RemoveUserMetadata removes all metadata of the user.
 func (c *Client) RemoveUserMetadata(ctx context.Context, userID string) error {
-	return c.answer(ctx, request{route: removeMetadata, body: map[string]any{"userId": userID}, invalid: validID(userID)}, nil)
+	return c.answer(ctx, request{route: removeMetadata, body: map[string]any{"userId": userID}, invalid: ValidUserID(userID)}, nil)
 }
 
 // Tenant is a tenant of the core.
@@ -263,7 +263,7 @@ func (c *Client) AddTenantUser(ctx context.Context, tenantID, id string) (was bo
 		route:    addTenantUser,
 		tenantID: cmp.Or(tenantID, "public"),
 		body:     map[string]any{"userId": id, "recipeUserId": id},
-		invalid:  validID(id),
+		invalid:  ValidUserID(id),
 	}, "wasAlreadyAssociated", func(a *answer) *bool { return a.WasAlreadyThere })
 }
 
@@ -275,6 +275,6 @@ func (c *Client) RemoveTenantUser(ctx context.Context, tenantID, id string) (was
 		route:    leaveTenantUser,
 		tenantID: cmp.Or(tenantID, "public"),
 		body:     map[string]any{"userId": id, "recipeUserId": id},
-		invalid:  validID(id),
+		invalid:  ValidUserID(id),
 	}, "wasAssociated", func(a *answer) *bool { return a.WasThere })
 }

@@ -2,18 +2,20 @@ package core
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -23,15 +25,19 @@ import (
 )
 
 // newServer is a core at CDI 5.2 whose other answers are h's.
-func newServer(t testing.TB, h http.HandlerFunc) (*httptest.Server, *faults.Faults) {
+func newServer(t testing.TB, h http.HandlerFunc, configure ...func(*httptest.Server)) (*httptest.Server, *faults.Faults) {
 	f := new(faults.Faults)
-	srv := httptest.NewServer(f.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(f.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/apiversion" {
 			_, _ = io.WriteString(w, `{"versions":["3.1","5.2"]}`)
 			return
 		}
 		h(w, r)
 	}), nil))
+	for _, change := range configure {
+		change(srv)
+	}
+	srv.Start()
 	t.Cleanup(func() {
 		f.Heal()
 		srv.Close()
@@ -40,11 +46,65 @@ func newServer(t testing.TB, h http.HandlerFunc) (*httptest.Server, *faults.Faul
 }
 
 func newClient(t testing.TB, cfg Config) *Client {
+	cfg.Timeout = cmp.Or(cfg.Timeout, time.Minute) // however busy the machine is
 	c, err := New(cfg)
 	require.NoError(t, err)
 	t.Cleanup(c.http.CloseIdleConnections)
 	return c
 }
+
+// inBubble is newServer, n times over, and a client of theirs, for a synctest bubble: with no network between them, whoever
+// waits waits on the bubble's clock, and what takes no time there takes none however slow the machine is.
+func inBubble(t testing.TB, n int, cfg Config, h http.HandlerFunc) (*Client, []*httptest.Server, []*faults.Faults) {
+	servers, logs, listeners := make([]*httptest.Server, n), make([]*faults.Faults, n), map[string]pipes{}
+	var hosts []string
+	for i := range n {
+		srv, f := newServer(t, h, func(srv *httptest.Server) {
+			closed := make(chan struct{})
+			l := pipes{strconv.Itoa(i) + ".test:80", make(chan net.Conn), closed, sync.OnceFunc(func() { close(closed) })}
+			_ = srv.Listener.Close()
+			srv.Listener, listeners[l.name] = l, l
+			hosts = append(hosts, "http://"+l.name)
+		})
+		servers[i], logs[i] = srv, f
+	}
+	cfg.ConnectionURI = strings.Join(hosts, ";")
+	c := newClient(t, cfg)
+	c.http.Transport.(*http.Transport).DialContext = func(ctx context.Context, _, addr string) (net.Conn, error) {
+		near, far := net.Pipe()
+		select {
+		case listeners[addr].conns <- far:
+			return near, nil
+		case <-listeners[addr].closed:
+			return nil, syscall.ECONNREFUSED
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return c, servers, logs
+}
+
+// pipes is a listener of connections within the process.
+type pipes struct {
+	name   string
+	conns  chan net.Conn
+	closed <-chan struct{}
+	close  func()
+}
+
+func (p pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p pipes) Close() error    { p.close(); return nil }
+func (p pipes) Addr() net.Addr  { return p }
+func (p pipes) Network() string { return "pipe" }
+func (p pipes) String() string  { return p.name }
 
 func serve(t testing.TB, h http.HandlerFunc) (*Client, *faults.Faults) {
 	srv, f := newServer(t, h)
@@ -81,6 +141,11 @@ func warm(t testing.TB, c *Client, logs ...*faults.Faults) {
 	}
 }
 
+// bubble runs test in a synctest bubble.
+func bubble(t *testing.T, name string, test func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, test) })
+}
+
 func TestFailures(t *testing.T) {
 	const timeout = 100 * time.Millisecond
 	big := strings.Repeat("x", 1<<20)
@@ -93,7 +158,7 @@ func TestFailures(t *testing.T) {
 		is                 error
 		text               string
 	}{
-		{"dropped before the work", func(f *faults.Faults) { f.Down(create) }, ok, 0, true, false, nil, "no answer from 127.0.0.1:"},
+		{"dropped before the work", func(f *faults.Faults) { f.Down(create) }, ok, 0, true, false, nil, "no answer from 0.test:80: "},
 		{"dropped after the work", func(f *faults.Faults) { f.AfterCommit(create) }, ok, 0, true, false, nil, "no answer"},
 		{"truncated", func(f *faults.Faults) { f.Truncate(create) }, ok, 0, true, false, io.ErrUnexpectedEOF, "broke off"},
 		{"hangs", func(f *faults.Faults) { f.Hang(create) }, ok, 0, true, false, context.DeadlineExceeded, "no answer"},
@@ -131,9 +196,9 @@ func TestFailures(t *testing.T) {
 		{"204", func(f *faults.Faults) { f.Status(204, create) }, ok, 204, false, false, nil, "status 204"},
 		{"302", func(f *faults.Faults) { f.Status(302, create) }, ok, 302, false, false, nil, "redirect"},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			srv, f := newServer(t, tt.handler)
-			c := newClient(t, Config{ConnectionURI: srv.URL, APIKey: "the-key", Timeout: timeout})
+		bubble(t, tt.name, func(t *testing.T) {
+			c, _, logs := inBubble(t, 1, Config{APIKey: "the-key", Timeout: timeout}, tt.handler)
+			f := logs[0]
 			_, err := c.CDIVersion(ctx)
 			require.NoError(t, err)
 			f.ForgetRequests()
@@ -142,7 +207,11 @@ func TestFailures(t *testing.T) {
 			}
 			start := time.Now()
 			err = createOne(c)
-			assert.Less(t, time.Since(start), 20*timeout)
+			if errors.Is(tt.is, context.DeadlineExceeded) {
+				assert.Equal(t, timeout, time.Since(start))
+			} else {
+				assert.LessOrEqual(t, time.Since(start), time.Millisecond)
+			}
 			assert.Len(t, f.Requests(), 1)
 			if tt.text == "" {
 				require.NoError(t, err)
@@ -192,14 +261,16 @@ func TestFailures(t *testing.T) {
 		require.ErrorAs(t, createOne(c), &e)
 		assert.Equal(t, []any{"/apiversion", 0, true, true}, []any{e.Path, e.Status, e.Temporary(), e.NotDone()})
 	})
-	t.Run("cancelled", func(t *testing.T) {
-		c, f := serve(t, ok)
-		warm(t, c, f)
-		f.Hang()
+	bubble(t, "cancelled", func(t *testing.T) {
+		c, _, logs := inBubble(t, 1, Config{}, ok)
+		warm(t, c, logs...)
+		logs[0].Hang()
 		ctx, cancel := context.WithCancel(ctx)
-		ended := make(chan error)
+		ended := make(chan error, 1)
 		go func() { _, err := c.CreateSession(ctx, "", NewSession{UserID: "u"}); ended <- err }()
-		require.Eventually(t, func() bool { return len(f.Requests()) == 1 }, 5*time.Second, time.Millisecond)
+		synctest.Wait()
+		assert.Len(t, logs[0].Requests(), 1)
+		assert.Empty(t, ended)
 		cancel()
 		assert.ErrorIs(t, <-ended, context.Canceled)
 	})
@@ -426,9 +497,10 @@ func TestRateLimit(t *testing.T) {
 		{"Retry-After past the deadline", 1, "3600", 0, nil, false},
 		{"back-off past the deadline", 1, "", 120 * time.Millisecond, nil, false},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		bubble(t, tt.name, func(t *testing.T) {
 			var asked int
-			srv, log := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+			cfg := Config{Timeout: tt.timeout, Now: func() time.Time { return now }}
+			c, _, logs := inBubble(t, 1, cfg, func(w http.ResponseWriter, r *http.Request) {
 				if asked++; asked <= tt.refusals {
 					if tt.after != "" {
 						w.Header().Set("Retry-After", tt.after)
@@ -438,12 +510,8 @@ func TestRateLimit(t *testing.T) {
 				}
 				ok(w, r)
 			})
-			c := newClient(t, Config{ConnectionURI: srv.URL, Now: func() time.Time { return now }})
 			_, err := c.CDIVersion(ctx)
 			require.NoError(t, err)
-			if tt.timeout != 0 {
-				c.timeout = tt.timeout
-			}
 			var waits []int64
 			c.random = func() float64 { return 0.5 }
 			c.sleep = func(_ context.Context, d time.Duration) error { waits = append(waits, d.Milliseconds()); return nil }
@@ -459,7 +527,7 @@ func TestRateLimit(t *testing.T) {
 			if tt.after == "3600" {
 				assert.Equal(t, time.Hour, e.RetryAfter)
 			}
-			assert.Len(t, log.Requests(create), len(tt.wantWaits)+1)
+			assert.Len(t, logs[0].Requests(create), len(tt.wantWaits)+1)
 		})
 	}
 
@@ -552,28 +620,22 @@ func TestHosts(t *testing.T) {
 		{"400", func(_ *httptest.Server, f *faults.Faults) { f.Status(400) }, false, false},
 	} {
 		for name, call := range calls {
-			t.Run(tt.name+"/"+name, func(t *testing.T) {
-				t.Parallel()
-				a, fa := newServer(t, ok)
-				b, fb := newServer(t, ok)
-				timeout := 10 * time.Second // on a busy machine, too
-				if tt.name == "hangs" {
-					timeout = 200 * time.Millisecond
-				}
-				c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL, Timeout: timeout})
+			bubble(t, tt.name+"/"+name, func(t *testing.T) {
+				c, servers, logs := inBubble(t, 2, Config{}, ok)
 				c.sleep = func(context.Context, time.Duration) error { return nil }
 				_, err := c.CDIVersion(ctx)
 				require.NoError(t, err)
-				c.turn.Store(1) // the next is a
-				fa.ForgetRequests()
-				fb.ForgetRequests()
-				tt.fault(a, fa)
+				c.turn.Store(1) // the next is the first
+				for _, log := range logs {
+					log.ForgetRequests()
+				}
+				tt.fault(servers[0], logs[0])
 				err = call.call(c)
 				want := tt.anyCall || tt.repeatable && call.repeat
 				if assert.Equal(t, want, err == nil, "%v", err); want {
-					assert.Len(t, fb.Requests(), 1)
+					assert.Len(t, logs[1].Requests(), 1)
 				} else {
-					assert.Empty(t, fb.Requests())
+					assert.Empty(t, logs[1].Requests())
 				}
 			})
 		}
@@ -683,35 +745,34 @@ func TestConnectionsAreKept(t *testing.T) {
 
 // TestNobodyIsLeftBehind: callers that gave up on a core that hangs leave no goroutine, nor does a negotiation.
 func TestNobodyIsLeftBehind(t *testing.T) {
-	for name, route := range map[string]string{"in a call": create, "in the negotiation": "/apiversion"} {
-		t.Run(name, func(t *testing.T) {
-			srv, f := newServer(t, ok)
-			before := runtime.NumGoroutine()
-			c := newClient(t, Config{ConnectionURI: srv.URL, Timeout: 500 * time.Millisecond})
-			if route == create {
+	const patience, timeout = 50 * time.Millisecond, 500 * time.Millisecond
+	for name, tt := range map[string]struct {
+		route string
+		ends  time.Duration
+	}{
+		"in a call":          {create, patience},
+		"in the negotiation": {"/apiversion", timeout}, // which outlives its callers, but not for long
+	} {
+		bubble(t, name, func(t *testing.T) {
+			c, servers, logs := inBubble(t, 1, Config{Timeout: timeout}, ok)
+			if tt.route == create {
 				warm(t, c)
 			}
-			f.Hang(route)
+			logs[0].Hang(tt.route)
+			start := time.Now()
 			var wg sync.WaitGroup
 			for range 50 {
 				wg.Go(func() {
-					ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+					ctx, cancel := context.WithTimeout(ctx, patience)
 					defer cancel()
 					_, err := c.CreateSession(ctx, "", NewSession{UserID: "u"})
 					assert.ErrorIs(t, err, context.DeadlineExceeded)
 				})
 			}
 			wg.Wait()
-			late := time.After(10 * time.Second)
-			for c.http.CloseIdleConnections(); runtime.NumGoroutine() > before; c.http.CloseIdleConnections() {
-				select {
-				case <-late:
-					stacks := make([]byte, 1<<16)
-					stacks = stacks[:runtime.Stack(stacks, true)]
-					t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks)
-				case <-time.After(time.Millisecond):
-				}
-			}
+			assert.Equal(t, patience, time.Since(start))
+			servers[0].Close() // waits for what is still asked; the bubble, at its end, for every goroutine
+			assert.Equal(t, tt.ends, time.Since(start))
 		})
 	}
 }

@@ -60,7 +60,8 @@ type Tokens struct {
 
 // NewSession is what a session is created with. UserID is required.
 type NewSession struct {
-	// UserID is a SuperTokens or an external user ID. The core does not check that there is such a user.
+	// UserID is a SuperTokens or an external user ID, of at most [MaxExternalID] characters. The core does not check that there is
+	// such a user.
 	UserID string
 	// Payload goes into the access token. The core refuses names that it needs itself: sub, iat, exp, sessionHandle and so on.
 	// Its numbers are of 64 bits: integers from -2^63 to 2^63-1, and what float64 holds.
@@ -117,7 +118,7 @@ func (c *Client) CreateSession(ctx context.Context, tenantID string, s NewSessio
 		body: createBody{
 			UserID: s.UserID, Payload: orEmpty(s.Payload), Data: orEmpty(s.Data), AntiCSRF: s.AntiCSRF, DynamicKey: !s.StaticKey,
 		},
-		invalid: cmp.Or(required("UserID", s.UserID), ValidPayload(s.Payload)),
+		invalid: cmp.Or(ValidUserID(s.UserID), ValidPayload(s.Payload)),
 	}, wants{access: true, refresh: true, antiCSRF: s.AntiCSRF, tenantID: tenantID})
 }
 

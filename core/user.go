@@ -75,7 +75,9 @@ func validText(name, s string, limit int) error {
 	return nil
 }
 
-func validID(id string) error { return validText("user ID", id, MaxExternalID) }
+// ValidUserID says why id cannot be a user's, or nil: one that is empty, longer than [MaxExternalID] characters, not UTF-8, which JSON
+// would make another user's, or has control characters. A call with one is refused before the core is asked.
+func ValidUserID(id string) error { return validText("user ID", id, MaxExternalID) }
 
 // ValidPassword says why password cannot be one, or nil: one that is empty or longer than 4 KiB, and what cannot be kept as it
 // is, for JSON replaces what is not UTF-8 and hash functions written in C end at a NUL. How good it is, it does not say.
@@ -208,7 +210,7 @@ func (c *Client) UserByID(ctx context.Context, id string) (*User, error) {
 	err := c.answer(ctx, request{
 		route:   getUserByID,
 		query:   []string{"userId", id},
-		invalid: validID(id),
+		invalid: ValidUserID(id),
 	}, func(a *answer) (err error) {
 		user, err = a.User.withPassword(func(login, _ string, _ []string) bool { return login == id || a.User.login(id) < 0 })
 		return err
@@ -302,7 +304,7 @@ func (c *Client) SetEmail(ctx context.Context, id, email string) error {
 	return c.answer(ctx, request{
 		route:   putUser,
 		body:    map[string]any{"userId": id, "recipeUserId": id, "email": email},
-		invalid: cmp.Or(validID(id), invalid),
+		invalid: cmp.Or(ValidUserID(id), invalid),
 	}, nil)
 }
 
@@ -312,7 +314,7 @@ func (c *Client) SetPassword(ctx context.Context, id, password string) error {
 		route:   putUser,
 		body:    map[string]any{"userId": id, "recipeUserId": id, "password": password},
 		secrets: []string{password},
-		invalid: cmp.Or(validID(id), ValidPassword(password)),
+		invalid: cmp.Or(ValidUserID(id), ValidPassword(password)),
 	}, nil)
 }
 
@@ -325,7 +327,7 @@ func (c *Client) CreateResetToken(ctx context.Context, tenantID, userID, email s
 		route:    createResetToken,
 		tenantID: cmp.Or(tenantID, "public"),
 		body:     map[string]any{"userId": userID, "email": email},
-		invalid:  cmp.Or(validID(userID), invalid),
+		invalid:  cmp.Or(ValidUserID(userID), invalid),
 	})
 }
 
@@ -372,7 +374,7 @@ func (c *Client) DeleteUser(ctx context.Context, id string) error {
 	return c.answer(ctx, request{
 		route:   removeUser,
 		body:    map[string]any{"userId": id, "removeAllLinkedAccounts": true},
-		invalid: validID(id),
+		invalid: ValidUserID(id),
 	}, nil)
 }
 

@@ -71,7 +71,7 @@ type Core struct {
 	created  int // numbers sessions in the order they were created in
 	keys     keyring
 	tenants  map[string]*tenant
-	sessions map[string]*session
+	sessions sessions
 	users    users
 	mappings mappings
 	emails   verification
@@ -109,7 +109,7 @@ func New(cfg Config) *Core {
 		cfg:      cfg,
 		refresh:  newRefreshCipher(),
 		tenants:  map[string]*tenant{},
-		sessions: map[string]*session{},
+		sessions: newSessions(),
 		users:    newUsers(),
 		mappings: newMappings(),
 		emails:   newVerification(),

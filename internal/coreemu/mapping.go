@@ -48,10 +48,8 @@ func (c *Core) mapping(id, idType string) (mapping, bool) {
 // usedIn names a recipe that has something under this ID, or is "". Only the recipes that are about users' data count,
 // not the logins.
 func (c *Core) usedIn(id string) string {
-	for _, s := range c.sessions {
-		if s.userID == id {
-			return "Session"
-		}
+	if len(c.liveSessions(c.sessions.byUser[id], anywhere)) > 0 {
+		return "Session"
 	}
 	if _, ok := c.metadata[id]; ok {
 		return "UserMetadata"

@@ -23,6 +23,32 @@ type session struct {
 	expiresAt int64
 }
 
+// sessions is the core's session table. A user may have many, and there may be many users, so each is found by both.
+type sessions struct {
+	byHandle map[string]*session
+	byUser   map[string]map[string]*session // the user ID that they were made with: by handle
+}
+
+func newSessions() sessions {
+	return sessions{byHandle: map[string]*session{}, byUser: map[string]map[string]*session{}}
+}
+
+func (ss *sessions) add(s *session) {
+	ss.byHandle[s.handle] = s
+	if ss.byUser[s.userID] == nil {
+		ss.byUser[s.userID] = map[string]*session{}
+	}
+	ss.byUser[s.userID][s.handle] = s
+}
+
+func (ss *sessions) remove(s *session) {
+	delete(ss.byHandle, s.handle)
+	delete(ss.byUser[s.userID], s.handle)
+	if len(ss.byUser[s.userID]) == 0 {
+		delete(ss.byUser, s.userID)
+	}
+}
+
 // SessionState is a session as [Core.Sessions] shows it.
 type SessionState struct {
 	Handle   string
@@ -40,7 +66,7 @@ func (c *Core) Sessions() []SessionState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []SessionState
-	for _, s := range c.liveSessions(func(*session) bool { return true }) {
+	for _, s := range c.liveSessions(c.sessions.byHandle, anywhere) {
 		out = append(out, SessionState{
 			Handle: s.handle, UserID: s.userID, TenantID: s.tenant, Data: clone(s.data), Payload: clone(s.payload),
 			CreatedAt: time.UnixMilli(s.createdAt), ExpiresAt: time.UnixMilli(s.expiresAt),
@@ -57,18 +83,22 @@ func clone(object map[string]any) map[string]any {
 
 // liveSession is nil for a session that was removed or is over.
 func (c *Core) liveSession(handle string) *session {
-	s := c.sessions[handle]
+	s := c.sessions.byHandle[handle]
 	if s != nil && s.expiresAt <= c.millis() {
-		delete(c.sessions, handle)
+		c.sessions.remove(s)
 		return nil
 	}
 	return s
 }
 
-func (c *Core) liveSessions(match func(*session) bool) []*session {
+// anywhere is for sessions in all tenants.
+const anywhere = ""
+
+// liveSessions are those of the given ones that are not over and in this tenant, in the order they were created in.
+func (c *Core) liveSessions(of map[string]*session, tenant string) []*session {
 	var out []*session
-	for handle := range c.sessions {
-		if s := c.liveSession(handle); s != nil && match(s) {
+	for handle := range of {
+		if s := c.liveSession(handle); s != nil && (tenant == anywhere || s.tenant == tenant) {
 			out = append(out, s)
 		}
 	}
@@ -76,11 +106,11 @@ func (c *Core) liveSessions(match func(*session) bool) []*session {
 	return out
 }
 
-func (c *Core) deleteSessions(match func(*session) bool) []string {
+func (c *Core) deleteSessions(of map[string]*session, tenant string) []string {
 	handles := []string{}
-	for _, s := range c.liveSessions(match) {
+	for _, s := range c.liveSessions(of, tenant) {
 		handles = append(handles, s.handle)
-		delete(c.sessions, s.handle)
+		c.sessions.remove(s)
 	}
 	return handles
 }
@@ -105,7 +135,7 @@ func (c *Core) createSession(r *request) (any, error) {
 	s.hash2 = hash1(hash1(token))
 	s.createdAt, s.expiresAt = now, now+c.cfg.RefreshTokenValidity.Milliseconds()
 	c.created++
-	c.sessions[s.handle] = s
+	c.sessions.add(s)
 	return out, nil
 }
 
@@ -392,11 +422,11 @@ func (c *Core) removeSessions(r *request) (any, error) {
 		return nil, r.err
 	}
 	if byUser {
-		match, err := c.sessionsMatching(r, userID, allTenants || !given)
+		tenant, err := c.tenantOfSessions(r, allTenants || !given)
 		if err != nil {
 			return nil, err
 		}
-		return reply{"status": "OK", "sessionHandlesRevoked": c.deleteSessions(match)}, nil
+		return reply{"status": "OK", "sessionHandlesRevoked": c.deleteSessions(c.sessions.byUser[userID], tenant)}, nil
 	}
 	for _, h := range handles {
 		if tenant := handleTenant(h); c.tenants[tenant] == nil {
@@ -405,8 +435,8 @@ func (c *Core) removeSessions(r *request) (any, error) {
 	}
 	revoked := []string{}
 	for _, h := range handles {
-		if c.liveSession(h) != nil {
-			delete(c.sessions, h)
+		if s := c.liveSession(h); s != nil {
+			c.sessions.remove(s)
 			revoked = append(revoked, h)
 		}
 	}
@@ -418,25 +448,25 @@ func (c *Core) sessionsOfUser(r *request) (any, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	match, err := c.sessionsMatching(r, userID, r.flag("fetchAcrossAllTenants", true))
+	tenant, err := c.tenantOfSessions(r, r.flag("fetchAcrossAllTenants", true))
 	if err != nil {
 		return nil, err
 	}
 	handles := []string{}
-	for _, s := range c.liveSessions(match) {
+	for _, s := range c.liveSessions(c.sessions.byUser[userID], tenant) {
 		handles = append(handles, s.handle)
 	}
 	return reply{"status": "OK", "sessionHandles": handles}, nil
 }
 
-// sessionsMatching finds a user's sessions by the ID they were made with, which is the external one for a mapped user:
-// the real core does not translate here.
-func (c *Core) sessionsMatching(r *request, userID string, allTenants bool) (func(*session) bool, error) {
+// tenantOfSessions is where a user's sessions are looked for. The user is whom they were made with, which is the external ID of
+// a mapped user: the real core does not translate here.
+func (c *Core) tenantOfSessions(r *request, allTenants bool) (string, error) {
 	if allTenants {
-		return func(s *session) bool { return s.userID == userID }, r.wholeApp()
+		return anywhere, r.wholeApp()
 	}
 	if c.tenants[r.tenant] == nil {
-		return nil, tenantNotFound(publicApp, r.tenant)
+		return "", tenantNotFound(publicApp, r.tenant)
 	}
-	return func(s *session) bool { return s.userID == userID && s.tenant == r.tenant }, nil
+	return r.tenant, nil
 }

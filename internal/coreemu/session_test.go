@@ -581,3 +581,54 @@ func TestExpiryIsTheRefreshTokens(t *testing.T) {
 		require.Equal(t, created.RefreshToken.Expiry, got.Expiry)
 	}
 }
+
+// TestSessionsOfAUser: however sessions end, a user's are those of all sessions that are the user's.
+func TestSessionsOfAUser(t *testing.T) {
+	c := newCore(t, "5.2")
+	newTenant := func() {
+		c.ask("PUT", "/recipe/multitenancy/tenant/v2", object{"tenantId": "t", "firstFactors": []any{"emailpassword"}})
+	}
+	check := func(want int) {
+		t.Helper()
+		all := c.core.Sessions()
+		require.Len(t, all, want)
+		for _, user := range []string{"a", "b", "nobody"} {
+			for tenant, query := range map[string]string{"": "&fetchAcrossAllTenants=true", "public": "&fetchAcrossAllTenants=false"} {
+				of := []any{}
+				for _, s := range all {
+					if s.UserID == user && (tenant == "" || s.TenantID == tenant) {
+						of = append(of, s.Handle)
+					}
+				}
+				require.Equal(t, of, c.ask("GET", "/recipe/session/user?userId="+user+query, nil)["sessionHandles"])
+			}
+		}
+	}
+	open := func() (handles []string) {
+		for _, user := range []string{"a", "b", "a"} {
+			for _, tenant := range []string{"", "/t"} {
+				handles = append(handles, get(t, c.createIn(tenant, user, object{}), "session.handle"))
+			}
+		}
+		return handles
+	}
+	newTenant()
+	check(0)
+	handles := open()
+	check(6)
+	c.ask("POST", "/recipe/session/remove", object{"sessionHandles": []any{handles[0], handles[3], "unknown"}})
+	check(4)
+	c.ask("POST", "/recipe/session/remove", object{"userId": "a", "revokeAcrossAllTenants": false})
+	check(3)
+	c.ask("POST", "/recipe/session/remove", object{"userId": "a"})
+	check(1)
+	open()
+	check(7)
+	c.ask("POST", "/recipe/multitenancy/tenant/remove", object{"tenantId": "t"})
+	check(4)
+	newTenant()
+	c.core.Advance(101 * 24 * time.Hour)
+	check(0)
+	open()
+	check(6)
+}

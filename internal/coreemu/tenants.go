@@ -184,7 +184,7 @@ func (c *Core) removeTenant(r *request) (any, error) {
 	for _, u := range c.users.all {
 		c.users.leave(u, id)
 	}
-	c.deleteSessions(func(s *session) bool { return s.tenant == id })
+	c.deleteSessions(c.sessions.byHandle, id)
 	maps.DeleteFunc(c.assigned, func(tu tenantUser, _ map[string]bool) bool { return tu.tenant == id })
 	maps.DeleteFunc(c.emails.tokens, func(_ string, t emailToken) bool { return t.tenant == id })
 	return reply{"status": "OK", "didExist": existed}, nil
@@ -239,7 +239,7 @@ func (c *Core) disassociateUser(r *request) (any, error) {
 		return status("UNKNOWN_USER_ID_ERROR"), nil
 	}
 	was := u != nil && c.users.leave(u, r.tenant)
-	if ended := c.deleteSessions(func(s *session) bool { return s.tenant == r.tenant && s.userID == owner }); len(ended) > 0 {
+	if ended := c.deleteSessions(c.sessions.byUser[owner], r.tenant); len(ended) > 0 {
 		was = true
 	}
 	if tu := (tenantUser{r.tenant, owner}); c.assigned[tu] != nil {

@@ -507,7 +507,7 @@ func (c *Core) removeUser(r *request) (any, error) {
 	c.emails.forget(owner)
 	delete(c.metadata, owner)
 	maps.DeleteFunc(c.assigned, func(tu tenantUser, _ map[string]bool) bool { return tu.user == owner })
-	c.deleteSessions(func(s *session) bool { return s.userID == owner })
+	c.deleteSessions(c.sessions.byUser[owner], anywhere)
 	return status("OK"), nil
 }
 
