@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -51,7 +52,7 @@ type Config struct {
 	NotBefore func(ctx context.Context, s *OldSession) (time.Time, error)
 	// Mode is [Exchange] or [Shadow]. Default: Exchange.
 	Mode Mode
-	// Admit chooses who is migrated already; the others are answered 204 and keep their legacy session. It does not go together with a
+	// Admit chooses who is migrated already; the others are answered 204 and keep their legacy session. It contradicts a
 	// [Redeemer]. Default: everybody.
 	Admit func(*OldSession) bool
 	// RequireIdempotencyKey refuses requests without an Idempotency-Key header. Default: it is optional.
@@ -63,9 +64,9 @@ type Config struct {
 	// Lease is how long one exchange may take before another request may take it over; the deadlines of its steps follow
 	// from it. Default 30 s, at most 1 h.
 	Lease time.Duration
-	// Grace is how long after an exchange its answer can be had again, by a token of the same legacy session and only while
-	// nobody used it for more than API calls. It ends with the access token at the latest. It should be longer than Lease, for then a client that
-	// was told to come back finds its answer. Default 2 min.
+	// Grace is how long after an exchange its answer can be had again, by a token of the same legacy session, and only while
+	// its session was neither refreshed nor signed out. It ends with the access token at the latest. It should be longer than
+	// Lease, for then a client that was told to come back finds its answer. Default 2 min.
 	Grace time.Duration
 	// Until is the end of the migration: no legacy session is exchanged after it, and what was exchanged is remembered for that
 	// long. Required where legacy sessions carry no expiry. Default: no end; a session that tokens share (SessionID) is
@@ -185,7 +186,8 @@ type leaveToExpire struct{}
 
 func (leaveToExpire) Revoke(context.Context, string, *OldSession) error { return nil }
 
-// Event is what [Config.Observe] is told. It holds no token and no subject.
+// Event is what [Config.Observe] is told. It holds no token and no subject. What else tells of events, [LegacyGuardConfig].Observe
+// and package login, says what its fields are there.
 type Event struct {
 	Time time.Time
 	// Name is "exchange" (one for each call of Migrate) or "revoke" (one for each attempt).
@@ -205,7 +207,8 @@ type Event struct {
 	// Attempt counts from 1. That of the request itself, if it makes one, comes before the first of a worker.
 	Attempt  int
 	Duration time.Duration
-	Err      error
+	// Err is nil on success. It is for the log, not for the client.
+	Err error
 }
 
 // Outcomes of an exchange that did not fail.
@@ -270,7 +273,9 @@ func New(cfg Config) (*Migrator, error) {
 			return nil, fmt.Errorf("stmigrate: Config.%s is required (%s)", required.field, required.hint)
 		}
 	}
-	m := &Migrator{cfg: cfg, crossOrigin: http.NewCrossOriginProtection(), queue: newKeyedQueue(), log: cfg.Logger, poked: make(chan struct{}, 1)}
+	m := &Migrator{
+		cfg: cfg, crossOrigin: http.NewCrossOriginProtection(), queue: newKeyedQueue(), log: cfg.Logger, poked: make(chan struct{}, 1),
+	}
 	m.outbox, _ = cfg.Exchanges.(RevocationOutbox)
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -302,11 +307,13 @@ func New(cfg Config) (*Migrator, error) {
 		return nil, fmt.Errorf("stmigrate: Config.RevokeAfter is %v; it must not be negative", cfg.RevokeAfter)
 	case cfg.RevokeAfter == 0:
 	case cfg.RevokePolicy == RevokeRequired:
-		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.RevokePolicy is RevokeRequired, which revokes before the exchange is finished")
+		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.RevokePolicy is RevokeRequired, " +
+			"which revokes before the exchange is finished")
 	case !m.revokes():
 		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.Revoker is LeaveToExpire, which revokes nothing")
 	case m.outbox == nil:
-		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.Exchanges is no RevocationOutbox: nobody would remember to revoke")
+		return nil, errors.New("stmigrate: Config.RevokeAfter is set and Config.Exchanges is no RevocationOutbox: " +
+			"nobody would remember to revoke")
 	}
 	if _, ok := cfg.Exchanges.(EpochStore); cfg.Epoch != "" && (!ok || len(cfg.Epoch) > 64) {
 		return nil, fmt.Errorf("stmigrate: Config.Epoch is %d bytes; at most 64 expected, and an EpochStore as Config.Exchanges", len(cfg.Epoch))
@@ -321,6 +328,9 @@ func New(cfg Config) (*Migrator, error) {
 	}
 	return m, nil
 }
+
+// Format writes the type's name, whatever the verb: fmt would print the secrets.
+func (m *Migrator) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "stmigrate.Migrator") }
 
 // noVerifier tells whether v, or one of those that it tries, is nil.
 func noVerifier(v OldSessionVerifier) bool {

@@ -14,14 +14,16 @@
 //		Verifier: verifier, Sessions: sessions, Users: stmigrate.SubjectIsUserID,
 //		Exchanges: stmigrate.NewMemoryExchanges(1_000_000), Revoker: stmigrate.LeaveToExpire})
 //	mux.Handle("/migrate-session", migrator)
+//	mux.Handle("/auth/", sessions) // refresh and sign-out, unless a SuperTokens SDK serves them already
 //	mux.Handle("/api/", sessions.Require(api))
 //
 // # The exchange
 //
 // The steps, and what each protects:
 //
-//  1. Extract. The token stands in Authorization: Bearer; in a JSON body or a cookie, if Config.Extract says so, and then only
-//     for requests from Config.Origins. Two different tokens are an error, and so is one over 16 KiB.
+//  1. Extract. The token stands in Authorization: Bearer, or in a JSON body {"access_token": "…"} if there are Config.Origins;
+//     Config.Extract names other places, such as a cookie. In a body or a cookie it is refused from the pages of other websites.
+//     Two different tokens are an error, and so is one over 16 KiB.
 //  2. Verify, by Config.Verifier: [NewJWKSVerifier] with the provider's keys, [NewStaticKeyVerifier] with keys at hand, so that
 //     the provider can be switched off, [NewInsecureDecodeVerifier], or one of your own ([VerifierFunc]); [FirstOf] tries several.
 //     Package providers configures them for Auth0, Cognito, Okta, Firebase, Keycloak and others; package opaque asks the provider
@@ -30,8 +32,8 @@
 //  4. A live SuperTokens session on the request stays. If it is the same user's, the legacy session is revoked and that is all; a
 //     page that missed the first answer is told of the session that lies in its cookies ([SessionReminder]).
 //  5. Claim, in Config.Exchanges: one request goes on, the others wait for its answer. Within Config.Grace the same
-//     legacy session is given the same answer again, so that a lost answer is no lost session; a stolen token that comes later is refused, and so
-//     is one whose session was refreshed or signed out since.
+//     legacy session is given the same answer again, so that a lost answer is no lost session; a stolen token that comes later
+//     is refused, and so is one whose session was refreshed or signed out since.
 //  6. Mint, by Config.Sessions, exactly once. If it cannot be known whether a session was created, none is given out; the next
 //     request after Config.Lease finds the orphan and revokes it.
 //  7. Finish: the answer is recorded, sealed under Config.Secrets, before anybody sees it.
@@ -42,20 +44,21 @@
 //
 //	class                                              status  body's "status"
 //	success                                            200     OK
-//	[Shadow], Config.Admit said no, or rolled back     204
-//	[ErrBadRequest]                                    400     BAD_REQUEST
-//	[ErrNoToken]                                       401     NO_LEGACY_SESSION
-//	[ErrInvalidSession], [ErrExpiredSession], [ErrNotMine]  401  INVALID_LEGACY_SESSION
-//	[ErrForbiddenOrigin]                               403     FORBIDDEN_ORIGIN
-//	[ErrUnknownUser]                                   403     UNKNOWN_USER
-//	[ErrAlreadyMigrated]                               409     ALREADY_MIGRATED
-//	[ErrOtherSession]                                  409     OTHER_SESSION
-//	[ErrRevokeFailed]                                  502     LEGACY_REVOCATION_FAILED
-//	[ErrUnavailable]                                   503     UNAVAILABLE, with Retry-After
+//	Shadow, Config.Admit said no, or rolled back       204
+//	ErrBadRequest                                      400     BAD_REQUEST
+//	ErrNoToken                                         401     NO_LEGACY_SESSION
+//	ErrInvalidSession, ErrExpiredSession, ErrNotMine   401     INVALID_LEGACY_SESSION
+//	ErrForbiddenOrigin                                 403     FORBIDDEN_ORIGIN
+//	ErrUnknownUser                                     403     UNKNOWN_USER
+//	ErrAlreadyMigrated                                 409     ALREADY_MIGRATED
+//	ErrOtherSession                                    409     OTHER_SESSION
+//	a method other than POST                           405     METHOD_NOT_ALLOWED
+//	ErrRevokeFailed                                    502     LEGACY_REVOCATION_FAILED
+//	ErrUnavailable                                     503     UNAVAILABLE, with Retry-After
 //	any other                                          500     INTERNAL_ERROR
 //
-// A client repeats the request after a network error or a 503. It takes ALREADY_MIGRATED as done if it has a SuperTokens
-// session, and as signed out otherwise.
+// A client repeats the request after a network error or a 503, with the same Idempotency-Key if it sent one. It takes
+// ALREADY_MIGRATED as done if it has a SuperTokens session, and as signed out otherwise.
 //
 // # A rollout
 //
@@ -69,8 +72,8 @@
 // everybody anew.
 //
 // With more than one process, or where a restart must not forget, the [ExchangeStore] must be a shared one: stores/sqlstore
-// (PostgreSQL; SQLite for one machine) or stores/redisstore, a module of its own. [NewMemoryExchanges] is for one process and one
-// lifetime.
+// (PostgreSQL; SQLite for one machine) or stores/redisstore, a module of its own. It needs Config.Secrets, the same on all nodes.
+// [NewMemoryExchanges] is for one process and one lifetime.
 //
 // # Revoking the legacy sessions
 //
@@ -106,8 +109,9 @@
 //
 // Nothing that guards may be nil, an empty list is an error and not a check switched off, and whatever weakens is called
 // Insecure or Skip. Where a legacy token may stand is explicit; a token is never taken from a query string. The algorithm of a
-// signature is pinned by the configuration and the key, never by the token. Tokens, keys, subjects and passwords reach
-// neither logs nor errors nor events; the client sees the class of an error and the log its cause.
+// signature is pinned by the configuration and the key, never by the token. Tokens, keys and passwords reach neither logs nor
+// errors nor events, and a person is named there by a hash; the text of an error can name the user's ID where the core or a legacy
+// user store does. The client sees the class of an error, and the log its cause.
 //
 // A bearer token is worth whatever it is worth at the legacy provider: who steals one before it was exchanged can exchange it.
 // The owner's own exchange then answers ALREADY_MIGRATED, which is the sign to look for. A rate limit belongs in front of the
@@ -121,8 +125,9 @@
 // A session that a crash left behind was never given to anybody. The next request for the same legacy session finds and
 // revokes it, and [Migrator.StartRevocations] does if none comes, within two leases; without that, it ends by itself, unrefreshed.
 //
-// A refresh that an SDK has made, and whose new tokens nobody has used yet, cannot be seen in a core up to CDI 5.5: until they
-// are used, a replay within Grace is still given the first tokens, and whoever refreshes with them later is told of theft.
+// A refresh that another process or an SDK has made, and whose new tokens nobody has used yet, cannot be seen in a core up to
+// CDI 5.5: until they are used, a replay within Grace is still given the first tokens, and whoever refreshes with them later is
+// told of theft.
 //
 // # Compatibility
 //

@@ -48,6 +48,7 @@ func Example() {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/migrate-session", migrator)
+	mux.Handle("/auth/", sessions)
 	mux.Handle("/api/", sessions.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprint(w, "hello, ", stmigrate.SessionFrom(r.Context()).UserID())
 	})))
@@ -56,16 +57,23 @@ func Example() {
 
 	req, _ := http.NewRequest(http.MethodPost, api.URL+"/migrate-session", nil)
 	req.Header.Set("Authorization", "Bearer "+legacy.Token(stmigratetest.Claims{"sub": "ada"}))
+	migrated, _ := http.DefaultClient.Do(req)
+	fmt.Println(migrated.StatusCode, read(migrated))
+
+	req, _ = http.NewRequest(http.MethodGet, api.URL+"/api/", nil)
+	req.Header.Set("Authorization", "Bearer "+migrated.Header.Get("st-access-token"))
 	resp, _ := http.DefaultClient.Do(req)
 	fmt.Println(resp.StatusCode, read(resp))
 
-	req, _ = http.NewRequest(http.MethodGet, api.URL+"/api/", nil)
-	req.Header.Set("Authorization", "Bearer "+resp.Header.Get("st-access-token"))
+	// When the access token has expired, the frontend SDK refreshes.
+	req, _ = http.NewRequest(http.MethodPost, api.URL+"/auth/session/refresh", nil)
+	req.Header.Set("Authorization", "Bearer "+migrated.Header.Get("st-refresh-token"))
 	resp, _ = http.DefaultClient.Do(req)
 	fmt.Println(resp.StatusCode, read(resp))
 	// Output:
 	// 200 {"status":"OK"}
 	// 200 hello, ada
+	// 200 {}
 }
 
 func read(resp *http.Response) string {

@@ -54,6 +54,11 @@ type ExchangeKey [32]byte
 // Fence is a random value that the claimant draws for one claim. Whoever does not know it cannot finish or release.
 type Fence [16]byte
 
+func newFence() (f Fence) {
+	_, _ = rand.Read(f[:]) // never fails: crypto/rand aborts the program instead
+	return f
+}
+
 // Claim asks for the exclusive right to exchange one legacy session.
 type Claim struct {
 	// Key names the legacy session; Shown names the very token that was shown for it.

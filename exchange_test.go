@@ -2,17 +2,21 @@ package stmigrate
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/stmigrate/stmigrate/core"
 	"github.com/stmigrate/stmigrate/internal/fdi"
 )
 
@@ -20,6 +24,29 @@ func testAnswer() *answer {
 	return &answer{
 		TenantID: "public", UserID: "user-1", Handle: "handle-1",
 		Header: http.Header{"St-Access-Token": {"a-token"}, "Set-Cookie": {"a=b", "c=d"}}, State: []byte("state"),
+	}
+}
+
+func TestMigratorDoesNotPrintSecrets(t *testing.T) {
+	t.Parallel()
+	client, err := core.New(core.Config{ConnectionURI: "https://core.example"})
+	require.NoError(t, err)
+	sessions, err := NewSessions(SessionsConfig{
+		Core: client, APIDomain: "https://api.example.com", WebsiteOrigins: []string{"https://app.example.com"},
+	})
+	require.NoError(t, err)
+	m, err := New(Config{
+		Verifier: VerifierFunc(func(context.Context, string) (*OldSession, error) { return nil, ErrNotMine }), Sessions: sessions,
+		Users: SubjectIsUserID, Exchanges: NewMemoryExchanges(1), Revoker: LeaveToExpire,
+	})
+	require.NoError(t, err)
+	var log bytes.Buffer
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "migrator", m)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%d", "%x", "%s", "%q"} {
+		fmt.Fprintf(&log, verb, m)
+	}
+	for _, form := range []string{"%d", "%x", "%s", "%#x", "%q"} {
+		assert.NotContains(t, log.String(), strings.Trim(fmt.Sprintf(form, m.vault.secrets[0]), `[]"`), form)
 	}
 }
 

@@ -47,23 +47,19 @@ func FromBearer() Extractor {
 // FromJSON finds the token in the named string member of a JSON body of at most 64 KiB (Content-Type: application/json).
 // It needs Config.Origins.
 func FromJSON(member string) Extractor {
-	return Extractor{name: "body member " + member, guarded: true, origins: true, body: true, unnamed: member == "", find: func(r *http.Request) (string, error) {
-		return fromJSON(r, member)
-	}}
+	return Extractor{
+		name: "body member " + member, guarded: true, origins: true, body: true, unnamed: member == "",
+		find: func(r *http.Request) (string, error) { return fromJSON(r, member) },
+	}
 }
 
 // FromCookie finds the token in the cookie of this name, as it stands there. It needs Config.Origins.
 func FromCookie(name string) Extractor {
-	return Extractor{name: "cookie " + name, guarded: true, origins: true, cookie: name, unnamed: name == "" || strings.ContainsAny(name, " \t=;,\""), find: func(r *http.Request) (string, error) {
-		cookies := r.CookiesNamed(name)
-		if len(cookies) > 1 {
-			return "", fmt.Errorf("%w: the cookie %s was sent %d times", ErrBadRequest, name, len(cookies))
-		}
-		if len(cookies) == 0 {
-			return "", nil
-		}
-		return cookies[0].Value, nil
-	}}
+	return Extractor{
+		name: "cookie " + name, guarded: true, origins: true, cookie: name,
+		unnamed: name == "" || strings.ContainsAny(name, " \t=;,\""),
+		find:    func(r *http.Request) (string, error) { return fromCookie(r, name) },
+	}
 }
 
 // FromRequest finds the token with a function of yours, which returns "" where there is none. An error that is of no class
@@ -136,6 +132,17 @@ func fromJSON(r *http.Request, member string) (string, error) {
 		return v, nil
 	default:
 		return "", fmt.Errorf("%w: %q in the body is not a string", ErrBadRequest, member)
+	}
+}
+
+func fromCookie(r *http.Request, name string) (string, error) {
+	switch cookies := r.CookiesNamed(name); len(cookies) {
+	case 0:
+		return "", nil
+	case 1:
+		return cookies[0].Value, nil
+	default:
+		return "", fmt.Errorf("%w: the cookie %s was sent %d times", ErrBadRequest, name, len(cookies))
 	}
 }
 

@@ -2,10 +2,10 @@ package stmigrate
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/stmigrate/stmigrate/internal/fdi"
@@ -79,9 +79,7 @@ func (h *holder) mint(a *answer) error {
 	x := h.x
 	u := *x.user
 	u.SessionData = make(map[string]any, len(x.user.SessionData)+1)
-	for k, v := range x.user.SessionData {
-		u.SessionData[k] = v
-	}
+	maps.Copy(u.SessionData, x.user.SessionData)
 	u.SessionData[SessionMarker] = marker(x.key)
 	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.mint)
 	defer cancel()
@@ -123,8 +121,9 @@ func (h *holder) revokeLate() {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), x.m.cfg.Lease)
 	defer cancel()
-	c := Claim{Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, Lease: x.m.cfg.Lease, KeepFor: x.keepFor()}
-	_, _ = rand.Read(c.Fence[:]) // never fails: crypto/rand aborts the program instead
+	c := Claim{
+		Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, Fence: newFence(), Lease: x.m.cfg.Lease, KeepFor: x.keepFor(),
+	}
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		claimed, err := x.m.cfg.Exchanges.Claim(ctx, c)
 		if err == nil && (claimed.State == ClaimHeld || claimed.State == ClaimDone) {

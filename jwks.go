@@ -5,14 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/MicahParks/jwkset"
+
+	"github.com/stmigrate/stmigrate/internal/ask"
 )
 
 const (
@@ -45,7 +45,7 @@ func (c JWKSConfig) validate() error {
 	if c.MaxStale < 0 {
 		return fmt.Errorf("JWKSConfig.MaxStale is negative: %v", c.MaxStale)
 	}
-	if _, err := jwksParseURL(c.URL); err != nil {
+	if err := ask.Endpoint(c.URL, false, false); err != nil {
 		return fmt.Errorf("JWKSConfig.URL: %w", err)
 	}
 	return nil
@@ -83,7 +83,7 @@ func NewJWKSVerifier(keys JWKSConfig, cfg JWTConfig) (*JWTVerifier, error) {
 // when the provider is switched off. It fetches under the same bounds as [NewJWKSVerifier] and checks that ParseKeys can
 // use the document. A nil client is http.DefaultTransport. What cannot be had is [ErrUnavailable].
 func FetchKeys(ctx context.Context, jwksURL string, client *http.Client) ([]byte, error) {
-	if _, err := jwksParseURL(jwksURL); err != nil {
+	if err := ask.Endpoint(jwksURL, false, false); err != nil {
 		return nil, fmt.Errorf("stmigrate: jwksURL: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, jwksTimeout)
@@ -96,25 +96,6 @@ func FetchKeys(ctx context.Context, jwksURL string, client *http.Client) ([]byte
 		return nil, unavailable("keys of %s: %w", jwksURL, err)
 	}
 	return document, nil
-}
-
-// jwksParseURL allows https, and http to this machine.
-func jwksParseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return nil, errors.New("not a URL")
-	case u.Host == "" || u.User != nil || u.Fragment != "":
-		return nil, fmt.Errorf("%q: scheme and host wanted, without user and fragment", u.Redacted())
-	case u.Scheme == "https", u.Scheme == "http" && jwksLoopback(u.Hostname()):
-		return u, nil
-	}
-	return nil, fmt.Errorf("%q: https wanted; http only to localhost", text)
-}
-
-func jwksLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // jwksFetcher returns a function that gets the document at u, bounded in size, on the same origin. The caller bounds the time.

@@ -540,11 +540,9 @@ func TestVerifyCompact(t *testing.T) {
 	rs := jwtKeys()["RS256"]
 	keys := newRemoteKeys(func(context.Context) ([]byte, error) { return jwksNamed("key-1"), nil }, 0, time.Now)
 	token := rs.sign(`{"alg":"RS256","kid":"key-1","typ":"JWT","version":"5"}`, `{"sub":"u","exp":1}`)
-	header, claims, err := verifyCompact(t.Context(), token, []string{"RS256"}, keys)
+	kid, claims, err := verifyCompact(t.Context(), token, []string{"RS256"}, keys)
 	require.NoError(t, err)
-	assert.Equal(t, "key-1", header.kid)
-	assert.Equal(t, "5", header.members["version"])
-	assert.Equal(t, token[:strings.LastIndexByte(token, '.')], header.signed)
+	assert.Equal(t, "key-1", kid)
 	assert.Equal(t, map[string]any{"sub": "u", "exp": json.Number("1")}, claims)
 	_, _, err = verifyCompact(t.Context(), token, []string{"ES256"}, keys)
 	assertClass(t, ErrInvalidSession, err)

@@ -159,17 +159,10 @@ func (t *jwtToken) checkSignature(ctx context.Context, keys keySource, fetch boo
 	return fmt.Errorf("%w: the signature does not hold", ErrInvalidSession)
 }
 
-// compactHeader is the header of a token whose signature holds.
-type compactHeader struct {
-	kid     string
-	members map[string]any
-	signed  string // the part of the token that the signature covers
-}
-
-// verifyCompact verifies a signed JWT by keys, with one of algorithms, and returns its header and claims (numbers are
-// json.Number). It checks none of the claims, nor how they are spelled: it is for tokens of which this side wrote them. Its errors are of the classes ErrNotMine (no JWT), ErrInvalidSession and
-// ErrUnavailable.
-func verifyCompact(ctx context.Context, token string, algorithms []string, keys keySource) (compactHeader, map[string]any, error) {
+// verifyCompact verifies a signed JWT by keys, with one of algorithms, and returns the ID of its key and its claims (numbers are
+// json.Number). It checks none of the claims, nor how they are spelled: it is for tokens that this side's core wrote. Its errors
+// are of the classes ErrNotMine (no JWT), ErrInvalidSession and ErrUnavailable.
+func verifyCompact(ctx context.Context, token string, algorithms []string, keys keySource) (kid string, claims map[string]any, err error) {
 	t, err := jwtParse(token, nil)
 	if err == nil {
 		err = t.checkHeader(algorithms)
@@ -178,10 +171,10 @@ func verifyCompact(ctx context.Context, token string, algorithms []string, keys 
 		err = t.checkSignature(ctx, keys, true)
 	}
 	if err != nil {
-		return compactHeader{}, nil, err
+		return "", nil, err
 	}
-	kid, _ := t.header["kid"].(string)
-	return compactHeader{kid, t.header, t.signed}, t.claims, nil
+	kid, _ = t.header["kid"].(string)
+	return kid, t.claims, nil
 }
 
 // jwtRules is a JWTConfig that was checked and is nobody else's.

@@ -38,7 +38,7 @@ type Key struct {
 	// here (NotAfter). The zero time sets no limit.
 	TrustedUntil time.Time
 
-	// A pointer, so that no verb of fmt prints what it points at.
+	// A pointer: where fmt cannot call Format, in a field that is not exported, %v does not follow it.
 	material *keyMaterial
 }
 

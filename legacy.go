@@ -39,7 +39,7 @@ type LegacyGuardConfig struct {
 	Timeout time.Duration
 	// Tries is how often Store is asked for the password of one e-mail, at once; TriesPer is the time in which as many flow in
 	// again, evenly. Who has none left is told what a wrong password is told, the right one, too: so a stranger who uses them up
-	// keeps a legacy user from signing in meanwhile. Default 10 in 5 min.
+	// keeps a legacy user from signing in meanwhile. Default 10 in 5 min; Tries is at most 1000.
 	Tries    int
 	TriesPer time.Duration
 	// Observe is told of every call of Store and of every try that did not come to one: Name is "legacy"; Outcome "ok", "wrong",

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"math"
 	"slices"
@@ -238,9 +237,8 @@ func (m *MemoryExchanges) DueRevocations(ctx context.Context, max int, lease tim
 	}
 	due := make([]DueRevocation, len(taken))
 	for i, j := range taken {
-		_, _ = rand.Read(j.fence[:]) // never fails: crypto/rand aborts the program instead
+		j.fence, j.due = newFence(), after(now, lease)
 		j.attempt++
-		j.due = after(now, lease)
 		heap.Push(&m.owed, j)
 		due[i] = DueRevocation{Key: j.entry.key, Fence: j.fence, Revocation: bytes.Clone(j.revocation), Attempt: j.attempt}
 	}

@@ -2,7 +2,6 @@ package stmigrate
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -433,11 +432,10 @@ func (x *exchange) under(ctx context.Context, c Claim, goOn func(*holder) error)
 	return goOn(h)
 }
 
-// claim asks until the claim is held, done, or of a closed epoch. The store's calls are not bound to the client: an answer that nobody waits
-// for would leave a claim held for nothing.
+// claim asks until the claim is held, done, or of a closed epoch. The store's calls are not bound to the client: an answer that
+// nobody waits for would leave a claim held for nothing.
 func (x *exchange) claim(ctx context.Context, c Claim) (*holder, Claimed, error) {
-	h := &holder{x: x}
-	_, _ = rand.Read(h.fence[:]) // never fails: crypto/rand aborts the program instead
+	h := &holder{x: x, fence: newFence()}
 	c.Epoch, c.Fence, c.Lease = x.m.cfg.Epoch, h.fence, x.m.cfg.Lease
 	pause := 20 * time.Millisecond
 	for {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -413,29 +414,31 @@ func TestSessionWithoutExpiryNeedsUntil(t *testing.T) {
 
 func TestFiftyParallelPostsMintOnce(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.add("tok", "user-1", "sid-1", "")
-	tokens := make(chan string, 50)
-	var wg sync.WaitGroup
-	for range 50 {
-		wg.Go(func() {
-			w := r.post("tok")
-			if w.Code != 200 {
-				t.Errorf("status %d %s", w.Code, w.Body)
-				return
-			}
-			tokens <- stmigratetest.AccessTokens(w.Header())[0]
-		})
-	}
-	wg.Wait()
-	close(tokens)
-	distinct := map[string]bool{}
-	for token := range tokens {
-		distinct[token] = true
-	}
-	assert.Len(t, distinct, 1)
-	assert.Equal(t, 1, r.sessions.Created())
-	assert.Equal(t, []string{"tok"}, r.revoked, "revoked once")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.add("tok", "user-1", "sid-1", "")
+		tokens := make(chan string, 50)
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				w := r.post("tok")
+				if w.Code != 200 {
+					t.Errorf("status %d %s", w.Code, w.Body)
+					return
+				}
+				tokens <- stmigratetest.AccessTokens(w.Header())[0]
+			})
+		}
+		wg.Wait()
+		close(tokens)
+		distinct := map[string]bool{}
+		for token := range tokens {
+			distinct[token] = true
+		}
+		assert.Len(t, distinct, 1)
+		assert.Equal(t, 1, r.sessions.Created())
+		assert.Equal(t, []string{"tok"}, r.revoked, "revoked once")
+	})
 }
 
 func TestLostAnswerIsHadAgain(t *testing.T) {
@@ -555,12 +558,14 @@ func TestUnknownMintHealsAfterTheLease(t *testing.T) {
 
 func TestSecondRequestDuringTheLeaseMintsNothing(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, func(c *stmigrate.Config) { c.Lease = 300 * time.Millisecond })
-	r.add("tok", "user-1", "sid-1", "")
-	r.sessions.AfterCreate = func(context.Context, stmigrate.User) error { return errors.New("connection reset") }
-	expect(t, r.post("tok"), 503, "UNAVAILABLE")
-	expect(t, r.post("tok"), 503, "UNAVAILABLE")
-	assert.Equal(t, 1, r.sessions.Created())
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.add("tok", "user-1", "sid-1", "")
+		r.sessions.AfterCreate = func(context.Context, stmigrate.User) error { return errors.New("connection reset") }
+		expect(t, r.post("tok"), 503, "UNAVAILABLE")
+		expect(t, r.post("tok"), 503, "UNAVAILABLE")
+		assert.Equal(t, 1, r.sessions.Created())
+	})
 }
 
 func TestDefiniteRefusalFreesTheClaim(t *testing.T) {
@@ -744,12 +749,16 @@ func TestOurOwnDeadline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, leave, func(c *stmigrate.Config) { c.Lease = 400 * time.Millisecond }, config)
-			r.add("tok", "user-1", "sid-1", "")
-			expect(t, r.post("tok"), 503, "UNAVAILABLE")
-			if name != "second NotBefore" {
-				expect(t, ask(either(r), "GET", "Authorization", "Bearer tok"), 503, "UNAVAILABLE")
-			}
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t, leave, config)
+				r.add("tok", "user-1", "sid-1", "")
+				began := time.Now()
+				expect(t, r.post("tok"), 503, "UNAVAILABLE")
+				assert.LessOrEqual(t, time.Since(began), 10*time.Second)
+				if name != "second NotBefore" {
+					expect(t, ask(either(r), "GET", "Authorization", "Bearer tok"), 503, "UNAVAILABLE")
+				}
+			})
 		})
 	}
 }
@@ -839,33 +848,48 @@ func TestObserverThatPanics(t *testing.T) {
 // TestNobodyHangsOnTheStore: before the claim there is a deadline, too.
 func TestNobodyHangsOnTheStore(t *testing.T) {
 	t.Parallel()
-	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-	r := newRig(t, leave, func(c *stmigrate.Config) {
-		c.Lease, c.Secrets = 300*time.Millisecond, [][]byte{make([]byte, 32)}
-		c.Exchanges = hangingStore{c.Exchanges, hang}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, leave, func(c *stmigrate.Config) {
+			c.Secrets = [][]byte{make([]byte, 32)}
+			c.Exchanges = hangingStore{c.Exchanges}
+		})
+		began := time.Now()
+		expect(t, r.post("worthless"), 503, "UNAVAILABLE")
+		assert.Equal(t, 10*time.Second, time.Since(began), "looking it up: a third of the lease")
+
+		r.add("tok", "user-1", "sid-1", "")
+		began = time.Now()
+		expect(t, r.post("tok"), 503, "UNAVAILABLE")
+		assert.Equal(t, 4*3*time.Second+140*time.Millisecond, time.Since(began), "the claim: four tries of a tenth, and their pauses")
+		assert.Zero(t, r.sessions.Created())
 	})
-	expect(t, r.post("worthless"), 503, "UNAVAILABLE")
 }
 
-type hangingStore struct {
-	stmigrate.ExchangeStore
-	hang func(context.Context) error
+// hangingStore is one that answers no claim.
+type hangingStore struct{ stmigrate.ExchangeStore }
+
+func (hangingStore) Recall(ctx context.Context, _ stmigrate.ExchangeKey) (stmigrate.Claimed, error) {
+	<-ctx.Done()
+	return stmigrate.Claimed{}, ctx.Err()
 }
 
-func (s hangingStore) Recall(ctx context.Context, _ stmigrate.ExchangeKey) (stmigrate.Claimed, error) {
-	return stmigrate.Claimed{}, s.hang(ctx)
+func (hangingStore) Claim(ctx context.Context, _ stmigrate.Claim) (stmigrate.Claimed, error) {
+	<-ctx.Done()
+	return stmigrate.Claimed{}, ctx.Err()
 }
 
 // TestStoreThatAnswersNonsense fails closed.
 func TestStoreThatAnswersNonsense(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, leave, func(c *stmigrate.Config) {
-		c.Lease, c.Secrets = time.Second, [][]byte{make([]byte, 32)}
-		c.Exchanges = nonsenseStore{c.Exchanges}
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, leave, func(c *stmigrate.Config) {
+			c.Secrets = [][]byte{make([]byte, 32)}
+			c.Exchanges = nonsenseStore{c.Exchanges}
+		})
+		r.add("tok", "user-1", "sid-1", "")
+		expect(t, r.post("tok"), 503, "UNAVAILABLE")
+		assert.Zero(t, r.sessions.Created())
 	})
-	r.add("tok", "user-1", "sid-1", "")
-	expect(t, r.post("tok"), 503, "UNAVAILABLE")
-	assert.Zero(t, r.sessions.Created())
 }
 
 type nonsenseStore struct{ stmigrate.ExchangeStore }
@@ -1040,21 +1064,23 @@ func TestStoreFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			store := &faultyStore{fail: tt.fail}
-			r := newRig(t, leave, func(c *stmigrate.Config) {
-				c.Exchanges.(*stmigrate.MemoryExchanges).UseClock(c.Now)
-				store.ExchangeStore = c.Exchanges
-				c.Exchanges, c.Secrets, c.Lease = store, [][]byte{bytes.Repeat([]byte("s"), 32)}, time.Second
+			synctest.Test(t, func(t *testing.T) {
+				store := &faultyStore{fail: tt.fail}
+				r := newRig(t, leave, func(c *stmigrate.Config) {
+					c.Exchanges.(*stmigrate.MemoryExchanges).UseClock(c.Now)
+					store.ExchangeStore = c.Exchanges
+					c.Exchanges, c.Secrets = store, [][]byte{bytes.Repeat([]byte("s"), 32)}
+				})
+				r.add("tok", "user-1", "sid-1", "")
+				expect(t, r.post("tok"), tt.status, tt.code)
+				assert.Equal(t, tt.created, r.sessions.Created())
+				store.fail = func(string) (error, error) { return nil, nil }
+				r.clock.Advance(30 * time.Second)
+				w := r.post("tok")
+				assert.Equal(t, tt.later, w.Code)
+				assert.Equal(t, tt.laterCreated, r.sessions.Created())
+				assert.Len(t, r.sessions.Live(), 1)
 			})
-			r.add("tok", "user-1", "sid-1", "")
-			expect(t, r.post("tok"), tt.status, tt.code)
-			assert.Equal(t, tt.created, r.sessions.Created())
-			store.fail = func(string) (error, error) { return nil, nil }
-			r.clock.Advance(time.Second)
-			w := r.post("tok")
-			assert.Equal(t, tt.later, w.Code)
-			assert.Equal(t, tt.laterCreated, r.sessions.Created())
-			assert.Len(t, r.sessions.Live(), 1)
 		})
 	}
 }
@@ -1118,38 +1144,40 @@ func TestSecretsRotate(t *testing.T) {
 
 func TestTooManyWaiters(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.add("tok", "user-1", "sid-1", "")
-	entered, goOn := make(chan struct{}), make(chan struct{})
-	r.sessions.BeforeCreate = func(context.Context, stmigrate.User) error {
-		close(entered)
-		<-goOn
-		return nil
-	}
-	codes := make(chan int, 200)
-	var wg sync.WaitGroup
-	wg.Go(func() { codes <- r.post("tok").Code })
-	<-entered
-	var refused atomic.Int32
-	for range 100 {
-		wg.Go(func() {
-			code := r.post("tok").Code
-			if code == 503 {
-				if refused.Add(1) == 100-64 {
-					close(goOn)
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.add("tok", "user-1", "sid-1", "")
+		entered, goOn := make(chan struct{}), make(chan struct{})
+		r.sessions.BeforeCreate = func(context.Context, stmigrate.User) error {
+			close(entered)
+			<-goOn
+			return nil
+		}
+		codes := make(chan int, 200)
+		var wg sync.WaitGroup
+		wg.Go(func() { codes <- r.post("tok").Code })
+		<-entered
+		var refused atomic.Int32
+		for range 100 {
+			wg.Go(func() {
+				code := r.post("tok").Code
+				if code == 503 {
+					if refused.Add(1) == 100-64 {
+						close(goOn)
+					}
 				}
-			}
-			codes <- code
-		})
-	}
-	wg.Wait()
-	close(codes)
-	count := map[int]int{}
-	for c := range codes {
-		count[c]++
-	}
-	assert.Equal(t, map[int]int{200: 65, 503: 36}, count)
-	assert.Equal(t, 1, r.sessions.Created())
+				codes <- code
+			})
+		}
+		wg.Wait()
+		close(codes)
+		count := map[int]int{}
+		for c := range codes {
+			count[c]++
+		}
+		assert.Equal(t, map[int]int{200: 65, 503: 36}, count)
+		assert.Equal(t, 1, r.sessions.Created())
+	})
 }
 
 func TestCustomRendering(t *testing.T) {

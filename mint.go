@@ -208,9 +208,37 @@ func (s *Sessions) set(h http.Header, t *core.Tokens, cookies bool) error {
 	return nil
 }
 
+// spentTokens remembers the sessions that were refreshed here last, up to twice spentLimit of them.
+type spentTokens struct {
+	mu         sync.Mutex
+	young, old map[string]struct{}
+}
+
+const spentLimit = 1 << 15 // handles of 36 bytes: some 6 MiB in all
+
+func (s *spentTokens) add(handle string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.young == nil || len(s.young) >= spentLimit {
+		s.young, s.old = make(map[string]struct{}), s.young
+	}
+	s.young[handle] = struct{}{}
+}
+
+func (s *spentTokens) has(handle string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, young := s.young[handle]
+	_, old := s.old[handle]
+	return young || old
+}
+
 // Pristine implements [SessionMinter]. The core rewrites a session's expiry when its first refresh token is spent, which,
-// up to CDI 5.5, is when the token that came of the refresh is used.
+// up to CDI 5.5, is when the token that came of the refresh is used. Until then the refresh is known here, where it was made.
 func (s *Sessions) Pristine(ctx context.Context, t *Tokens) (bool, error) {
+	if s.spent.has(t.Handle) {
+		return false, nil
+	}
 	info, err := s.core.GetSession(ctx, t.Handle)
 	switch {
 	case errors.Is(err, core.ErrUnauthorised):

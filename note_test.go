@@ -6,6 +6,7 @@ import (
 	"errors"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -201,29 +202,30 @@ func TestNoteKeepsItsAge(t *testing.T) {
 // given the same answer.
 func TestWaitingForARequiredRevocation(t *testing.T) {
 	t.Parallel()
-	revoked, goOn := make(chan struct{}), make(chan struct{})
-	store := new(countingStore)
-	r := newRig(t, counted(store), func(c *stmigrate.Config) { c.RevokePolicy = stmigrate.RevokeRequired })
-	store.hook = func(call string) error {
-		if call == "finish" {
-			close(revoked)
-			<-goOn
+	synctest.Test(t, func(t *testing.T) {
+		revoked, goOn := make(chan struct{}), make(chan struct{})
+		store := new(countingStore)
+		r := newRig(t, counted(store), func(c *stmigrate.Config) { c.RevokePolicy = stmigrate.RevokeRequired })
+		store.hook = func(call string) error {
+			if call == "finish" {
+				close(revoked)
+				<-goOn
+			}
+			return nil
 		}
-		return nil
-	}
-	r.add("tok", "user-1", "sid-1", "")
-	codes := make(chan int, 2)
-	go func() { codes <- r.post("tok").Code }()
-	<-revoked
-	go func() { codes <- r.post("tok").Code }()
-	for r.verifier.Calls() < 2 {
-		runtime.Gosched()
-	}
-	close(goOn)
-	assert.Equal(t, 200, <-codes)
-	assert.Equal(t, 200, <-codes)
-	assert.Equal(t, 1, r.sessions.Created())
-	assert.Subset(t, []string{"claim", "note", "finish"}, store.took()[:3])
+		r.add("tok", "user-1", "sid-1", "")
+		codes := make(chan int, 2)
+		go func() { codes <- r.post("tok").Code }()
+		<-revoked
+		go func() { codes <- r.post("tok").Code }()
+		synctest.Wait()
+		require.Equal(t, 2, r.verifier.Calls())
+		close(goOn)
+		assert.Equal(t, 200, <-codes)
+		assert.Equal(t, 200, <-codes)
+		assert.Equal(t, 1, r.sessions.Created())
+		assert.Subset(t, []string{"claim", "note", "finish"}, store.took()[:3])
+	})
 }
 
 // TestNoteOfASibling: what was noted for one token of a session does not speak for another one, though the store hands it out.

@@ -10,8 +10,8 @@ import (
 	"github.com/stmigrate/stmigrate/internal/isnil"
 )
 
-// EmailPassword is what a login needs of users with an e-mail and a password. NewEmailPassword answers from the core alone;
-// Override and package login answer for users that are not in SuperTokens yet, too. stmigratetest.TestEmailPassword checks it.
+// EmailPassword is what a login needs of users with an e-mail and a password. [NewEmailPassword] answers from the core alone;
+// [Override] and package login answer for users that are not in SuperTokens yet, too. stmigratetest.TestEmailPassword checks it.
 //
 // tenantID "" is public. An e-mail is compared in lower case and without white space around it. One that cannot be an e-mail,
 // and a password that cannot be one, is ErrBadRequest, but for SignIn, where it is ErrWrongCredentials.
@@ -79,8 +79,9 @@ type LegacyUser struct {
 	CreatedAt time.Time
 	// PasswordHash is in a format that the core imports (bcrypt, argon2id, firebase_scrypt), or "".
 	PasswordHash string
-	Roles        []string
-	Metadata     map[string]any
+	// Roles and Metadata are given to the user in SuperTokens where one is imported (package login). [Override] ignores them.
+	Roles    []string
+	Metadata map[string]any
 }
 
 // OverrideConfig configures [Override]. Original and Legacy are required; what is not explained here is as in

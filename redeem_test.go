@@ -29,6 +29,7 @@ type refreshRig struct {
 	calls  []string // to the world
 	dieAt  string   // "before redeem 1": the second one
 	notes  []string
+	noKeys bool
 	mu     sync.Mutex
 }
 
@@ -106,12 +107,19 @@ func newRefreshRig(t *testing.T, issuer stmigratetest.IssuerConfig, change ...fu
 	r.rig = newRig(t, append([]func(*stmigrate.Config){func(c *stmigrate.Config) {
 		issuer.Now = c.Now
 		r.legacy = stmigratetest.NewIssuer(t, issuer)
-		jwts, err := stmigrate.NewJWKSVerifier(stmigrate.JWKSConfig{URL: r.legacy.JWKSURL()},
-			stmigrate.JWTConfig{Issuer: r.legacy.Issuer(), Audience: []string{"api"}, Now: c.Now})
+		keys, err := stmigrate.ParseKeys(r.legacy.JWKS())
 		require.NoError(t, err)
+		static, err := stmigrate.NewStaticKeyVerifier(keys, stmigrate.JWTConfig{Issuer: r.legacy.Issuer(), Audience: []string{"api"}, Now: c.Now})
+		require.NoError(t, err)
+		jwts := stmigrate.VerifierFunc(func(ctx context.Context, token string) (*stmigrate.OldSession, error) {
+			if r.noKeys {
+				return nil, stmigrate.ErrUnavailable
+			}
+			return static.Verify(ctx, token)
+		})
 		refresh, err := opaque.NewRefresh(opaque.RefreshConfig{
 			Endpoint: r.legacy.TokenURL(), Client: revoke.ClientAuth{Method: revoke.PublicClient, ID: "spa"}, Issuer: r.legacy.Issuer(), Verifier: jwts,
-			HTTP: opaque.HTTP{AllowPrivate: []string{"127.0.0.1"}}, Now: c.Now,
+			HTTP: opaque.HTTP{AllowPrivate: []string{"127.0.0.1"}, Timeout: time.Minute}, Now: c.Now,
 		})
 		require.NoError(t, err)
 		c.Verifier = stmigrate.FirstOf(worldRedeemer{refresh, r}, jwts)
@@ -317,10 +325,10 @@ func TestRedeemThenRevoked(t *testing.T) {
 func TestRedeemWithoutKeys(t *testing.T) {
 	t.Parallel()
 	r := newRefreshRig(t, stmigratetest.IssuerConfig{})
-	r.legacy.Status(http.StatusInternalServerError, "GET /.well-known/jwks.json")
+	r.noKeys = true
 	s := r.legacy.SignIn("ada")
 	expect(t, r.post(s.RefreshToken), 503, "UNAVAILABLE")
-	r.legacy.Heal()
+	r.noKeys = false
 	r.clock.Advance(time.Minute)
 	r.sweep(t)
 	expect(t, r.post(s.RefreshToken), 200, "OK")

@@ -84,6 +84,7 @@ func (s *Sessions) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return sessionError(err)
 	}
+	s.spent.add(t.Handle)
 	h := make(http.Header)
 	// What came in cookies beside a header is an older session's.
 	s.wire.Clear(h, !cookies && inCookie != "", false)
@@ -107,7 +108,8 @@ func (s *Sessions) clearOlderDomain(w http.ResponseWriter, r *http.Request) (don
 			continue
 		}
 		if s.olderDomain == nil {
-			return false, fmt.Errorf("the request carries several %s cookies; if the CookieDomain was changed, set SessionsConfig.OlderCookieDomain to the earlier one", name)
+			return false, fmt.Errorf("the request carries several %s cookies; if the CookieDomain was changed, "+
+				"set SessionsConfig.OlderCookieDomain to the earlier one", name)
 		}
 		older.CookieDomain = *s.olderDomain
 		older.ClearCookie(w.Header(), name)

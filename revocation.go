@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/stmigrate/stmigrate/internal/ask"
 )
 
 // RevokeError is what a [Revoker] may answer, wrapped or not, to say more of a failure than that it was one.
@@ -83,7 +85,9 @@ func parseOwed(data []byte) (*owed, error) {
 	r := answerReader{data}
 	s := new(OldSession)
 	o := &owed{session: s}
-	o.token, o.kind, s.Issuer, s.Subject, s.TenantID, s.SessionID, s.TokenID = r.text(), r.text(), r.text(), r.text(), r.text(), r.text(), r.text()
+	for _, text := range []*string{&o.token, &o.kind, &s.Issuer, &s.Subject, &s.TenantID, &s.SessionID, &s.TokenID} {
+		*text = r.text()
+	}
 	claims := r.take(r.length())
 	for _, t := range []*time.Time{&s.IssuedAt, &s.AuthTime, &s.ExpiresAt, &s.acceptedUntil, &o.at} {
 		*t = fromMillis(r.number())
@@ -213,7 +217,8 @@ type RevocationConfig struct {
 	Timeout time.Duration
 	// Lease is how long a batch is ours; it must be enough for all of it. Default: as long as it takes at most.
 	Lease time.Duration
-	// MaxAttempts is after how many failures a revocation goes to the dead letters. Default 20: an outage of half a day or so.
+	// MaxAttempts is after how many failures a revocation goes to the dead letters. Default 20: with the default back-off that is
+	// about 6 hours.
 	MaxAttempts int
 	// MinBackoff and MaxBackoff bound the wait after a failure: somewhere between 0 and MinBackoff after the first one, up to
 	// twice that after each further one. Default 10 s and 1 h.
@@ -596,7 +601,8 @@ func (m *Migrator) attempt(ctx context.Context, o *owed, attempt int, cfg Revoca
 			outcome = "dead"
 		}
 	}
-	m.observe(ctx, o.session, Event{Name: "revoke", Outcome: outcome, Kind: o.kind, Attempt: attempt, Duration: m.cfg.Now().Sub(start), Err: v.err})
+	took := m.cfg.Now().Sub(start)
+	m.observe(ctx, o.session, Event{Name: "revoke", Outcome: outcome, Kind: o.kind, Attempt: attempt, Duration: took, Err: v.err})
 	return v
 }
 
@@ -641,7 +647,7 @@ func (m *Migrator) callRevoker(ctx context.Context, token string, s *OldSession)
 // withoutToken returns err, or, if its text holds some of the token, another error without it.
 func withoutToken(err error, token string) error {
 	text := cut(err.Error(), 2048)
-	if clean := redact(text, token); clean != text || len(text) != len(err.Error()) {
+	if clean := ask.Redact(text, token); clean != text || len(text) != len(err.Error()) {
 		return errors.New(clean)
 	}
 	return err
@@ -654,32 +660,6 @@ func cut(text string, most int) string {
 	return strings.ToValidUTF8(text[:most], "") + " ..."
 }
 
-// redact takes out of text whatever it has in common with the token, in runs of 16 bytes and more.
-func redact(text, token string) string {
-	const run, instead = 16, "[redacted]"
-	switch {
-	case token == "":
-		return text
-	case len(token) < run:
-		return strings.ReplaceAll(text, token, instead)
-	}
-	var out strings.Builder
-	for i := 0; i < len(text); {
-		end := i + run
-		if end > len(text) || !strings.Contains(token, text[i:end]) {
-			out.WriteByte(text[i])
-			i++
-			continue
-		}
-		for end < len(text) && strings.Contains(token, text[i:end+1]) {
-			end++
-		}
-		out.WriteString(instead)
-		i = end
-	}
-	return out.String()
-}
-
 // DeadLetter is a revocation that was given up: who it is about, as far as an [Event] says, and why. It holds no token.
 type DeadLetter struct {
 	// Key is for [Migrator.ReplayRevocation] and [Migrator.DropRevocation].
@@ -688,8 +668,9 @@ type DeadLetter struct {
 	Issuer, TenantID, SubjectHash, Kind string
 	// SessionHash stands for the SessionID, under this deployment's secret; "" where the session has none.
 	SessionHash string
-	Attempts    int
-	Reason      string
+	// Attempts is how often it was tried, and Reason why the last attempt failed.
+	Attempts int
+	Reason   string
 }
 
 // DeadRevocations returns at most max dead letters with keys above after, in the order of their keys: the zero key begins,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -16,11 +17,9 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
-// epoch is a rollout that can be taken back, with a lease that a test can wait for.
+// epoch is a rollout that can be taken back. That waits for a lease, so its tests have a time of their own.
 func epoch(name string) func(*stmigrate.Config) {
-	return func(c *stmigrate.Config) {
-		c.Epoch, c.RevokeAfter, c.Lease = name, 7*24*time.Hour, 100*time.Millisecond
-	}
+	return func(c *stmigrate.Config) { c.Epoch, c.RevokeAfter = name, 7*24*time.Hour }
 }
 
 // next is another rollout on r's store, sessions and legacy users.
@@ -44,144 +43,155 @@ func notMinted(t *testing.T, r *rig, token string) {
 // TestRollback: everybody is back at the legacy system, and can be migrated again.
 func TestRollback(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, epoch("one"))
-	const n = 20
-	token := func(i int) string { return fmt.Sprint("tok", i) }
-	for i := range n {
-		r.add(token(i), fmt.Sprint("user", i), token(i), "")
-		expect(t, r.post(token(i)), 200, "OK")
-	}
-	signedOut := r.sessions.Live()[0].Handle
-	_, err := r.sessions.RevokeSession(t.Context(), signedOut)
-	require.NoError(t, err)
-	other := r.next(t, "other")
-	other.add("elsewhere", "user-x", "sid-x", "")
-	expect(t, other.post("elsewhere"), 200, "OK")
-	r.clock.Advance(3 * time.Minute)
-	h := either(r)
-	refused := ask(h, http.MethodGet, "Authorization", "Bearer "+token(1))
-	require.Equal(t, 401, refused.Code, "exchanged, and its grace is over")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, epoch("one"))
+		const n = 20
+		token := func(i int) string { return fmt.Sprint("tok", i) }
+		for i := range n {
+			r.add(token(i), fmt.Sprint("user", i), token(i), "")
+			expect(t, r.post(token(i)), 200, "OK")
+		}
+		signedOut := r.sessions.Live()[0].Handle
+		_, err := r.sessions.RevokeSession(t.Context(), signedOut)
+		require.NoError(t, err)
+		other := r.next(t, "other")
+		other.add("elsewhere", "user-x", "sid-x", "")
+		expect(t, other.post("elsewhere"), 200, "OK")
+		r.clock.Advance(3 * time.Minute)
+		h := either(r)
+		refused := ask(h, http.MethodGet, "Authorization", "Bearer "+token(1))
+		require.Equal(t, 401, refused.Code, "exchanged, and its grace is over")
 
-	got, err := r.Rollback(t.Context(), "one")
-	require.NoError(t, err)
-	assert.Equal(t, stmigrate.RolledBack{Revoked: n - 1, AlreadyOver: 1}, got)
-	live := r.sessions.Live()
-	require.Len(t, live, 1)
-	assert.Equal(t, "user-x", live[0].UserID, "another rollout's")
-	for i := range n {
-		notMinted(t, r, token(i))
-		assert.Equal(t, 200, ask(h, http.MethodGet, "Authorization", "Bearer "+token(i)).Code, "good at APIs again")
-	}
-	assert.Contains(t, r.outcomes("exchange"), "rolled_back")
-	got, err = r.Rollback(t.Context(), "one")
-	require.NoError(t, err)
-	assert.Zero(t, got, "nothing is left to do")
+		got, err := r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+		assert.Equal(t, stmigrate.RolledBack{Revoked: n - 1, AlreadyOver: 1}, got)
+		live := r.sessions.Live()
+		require.Len(t, live, 1)
+		assert.Equal(t, "user-x", live[0].UserID, "another rollout's")
+		for i := range n {
+			notMinted(t, r, token(i))
+			assert.Equal(t, 200, ask(h, http.MethodGet, "Authorization", "Bearer "+token(i)).Code, "good at APIs again")
+		}
+		assert.Contains(t, r.outcomes("exchange"), "rolled_back")
+		got, err = r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+		assert.Zero(t, got, "nothing is left to do")
 
-	r.clock.Advance(7 * 24 * time.Hour)
-	assert.Equal(t, 1, other.round(t, stmigrate.RevocationConfig{}), "only what the other rollout owes")
-	assert.Equal(t, []string{"elsewhere"}, other.revoked)
+		r.clock.Advance(7 * 24 * time.Hour)
+		assert.Equal(t, 1, other.round(t, stmigrate.RevocationConfig{}), "only what the other rollout owes")
+		assert.Equal(t, []string{"elsewhere"}, other.revoked)
 
-	two := r.next(t, "two")
-	for i := range n {
-		r.add(token(i), fmt.Sprint("user", i), token(i), "")
-		expect(t, two.post(token(i)), 200, "OK")
-		notMinted(t, r, token(i))
-	}
-	assert.Len(t, r.sessions.Live(), n+1)
+		two := r.next(t, "two")
+		for i := range n {
+			r.add(token(i), fmt.Sprint("user", i), token(i), "")
+			expect(t, two.post(token(i)), 200, "OK")
+			notMinted(t, r, token(i))
+		}
+		assert.Len(t, r.sessions.Live(), n+1)
+	})
 }
 
 func TestRollbackThatFails(t *testing.T) {
 	t.Parallel()
-	broken := new(failingRevoke)
-	r := newRig(t, epoch("one"), func(c *stmigrate.Config) {
-		broken.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
-		c.Sessions = broken
-	})
-	for _, token := range []string{"a", "b", "c"} {
-		r.add(token, "user-"+token, token, "")
-		expect(t, r.post(token), 200, "OK")
-	}
-	broken.fails.Store(1)
-	got, err := r.Rollback(t.Context(), "one")
-	require.NoError(t, err, "the second time round it works")
-	assert.Equal(t, stmigrate.RolledBack{Revoked: 3}, got)
+	synctest.Test(t, func(t *testing.T) {
+		broken := new(failingRevoke)
+		r := newRig(t, epoch("one"), func(c *stmigrate.Config) {
+			broken.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
+			c.Sessions = broken
+		})
+		for _, token := range []string{"a", "b", "c"} {
+			r.add(token, "user-"+token, token, "")
+			expect(t, r.post(token), 200, "OK")
+		}
+		broken.fails.Store(1)
+		got, err := r.Rollback(t.Context(), "one")
+		require.NoError(t, err, "the second time round it works")
+		assert.Equal(t, stmigrate.RolledBack{Revoked: 3}, got)
 
-	r = newRig(t, epoch("one"), func(c *stmigrate.Config) {
-		broken.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
-		c.Sessions = broken
+		r = newRig(t, epoch("one"), func(c *stmigrate.Config) {
+			broken.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
+			c.Sessions = broken
+		})
+		for _, token := range []string{"a", "b", "c"} {
+			r.add(token, "user-"+token, token, "")
+			expect(t, r.post(token), 200, "OK")
+		}
+		broken.fails.Store(1000)
+		got, err = r.Rollback(t.Context(), "one")
+		require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+		assert.Equal(t, stmigrate.RolledBack{Failed: 3}, got)
+		assert.Equal(t, 3, r.store.Len(), "an exchange whose session lives is not forgotten")
+		notMinted(t, r, "a")
+		broken.fails.Store(0)
+		got, err = r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+		assert.Equal(t, stmigrate.RolledBack{Revoked: 3}, got)
+		assert.Zero(t, r.store.Len())
 	})
-	for _, token := range []string{"a", "b", "c"} {
-		r.add(token, "user-"+token, token, "")
-		expect(t, r.post(token), 200, "OK")
-	}
-	broken.fails.Store(1000)
-	got, err = r.Rollback(t.Context(), "one")
-	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
-	assert.Equal(t, stmigrate.RolledBack{Failed: 3}, got)
-	assert.Equal(t, 3, r.store.Len(), "an exchange whose session lives is not forgotten")
-	notMinted(t, r, "a")
-	broken.fails.Store(0)
-	got, err = r.Rollback(t.Context(), "one")
-	require.NoError(t, err)
-	assert.Equal(t, stmigrate.RolledBack{Revoked: 3}, got)
-	assert.Zero(t, r.store.Len())
 }
 
 // TestRollbackOfWhatIsUnderWay: an exchange that was claimed before the epoch was closed is finished, and taken back.
 func TestRollbackOfWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
-	minting, closed := make(chan struct{}), make(chan struct{})
-	store := new(countingStore)
-	r := newRig(t, counted(store), epoch("one"), func(c *stmigrate.Config) { c.Lease = time.Second })
-	r.sessions.BeforeCreate = func(context.Context, stmigrate.User) error {
-		close(minting)
-		<-closed
-		return nil
-	}
-	r.add("tok", "user-1", "sid-1", "")
-	code := make(chan int)
-	go func() { code <- r.post("tok").Code }()
-	<-minting
-	require.NoError(t, store.CloseEpoch(t.Context(), "one"))
-	ended := make(chan error)
-	var got stmigrate.RolledBack
-	go func() {
-		var err error
-		got, err = r.Rollback(t.Context(), "one")
-		ended <- err
-	}()
-	close(closed)
-	assert.Equal(t, 200, <-code)
-	require.NoError(t, <-ended)
-	assert.Equal(t, stmigrate.RolledBack{Revoked: 1}, got)
-	assert.Empty(t, r.sessions.Live())
+	synctest.Test(t, func(t *testing.T) {
+		minting, closed := make(chan struct{}), make(chan struct{})
+		store := new(countingStore)
+		r := newRig(t, counted(store), epoch("one"))
+		r.sessions.BeforeCreate = func(context.Context, stmigrate.User) error {
+			close(minting)
+			<-closed
+			return nil
+		}
+		r.add("tok", "user-1", "sid-1", "")
+		code := make(chan int)
+		go func() { code <- r.post("tok").Code }()
+		<-minting
+		require.NoError(t, store.CloseEpoch(t.Context(), "one"))
+		ended := make(chan error)
+		var got stmigrate.RolledBack
+		go func() {
+			var err error
+			got, err = r.Rollback(t.Context(), "one")
+			ended <- err
+		}()
+		time.Sleep(8 * time.Second) // near the end of what a mint may take
+		close(closed)
+		assert.Equal(t, 200, <-code)
+		require.NoError(t, <-ended)
+		assert.Equal(t, stmigrate.RolledBack{Revoked: 1}, got)
+		assert.Empty(t, r.sessions.Live())
+	})
 }
 
 func TestRollbackThatIsCutShort(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, epoch("one"), func(c *stmigrate.Config) { c.Lease = time.Hour })
-	r.add("tok", "user-1", "sid-1", "")
-	expect(t, r.post("tok"), 200, "OK")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	got, err := r.Rollback(ctx, "one")
-	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	assert.Equal(t, stmigrate.RolledBack{Revoked: 1}, got)
-	notMinted(t, r, "tok")
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, epoch("one"))
+		r.add("tok", "user-1", "sid-1", "")
+		expect(t, r.post("tok"), 200, "OK")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got, err := r.Rollback(ctx, "one")
+		require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, stmigrate.RolledBack{Revoked: 1}, got)
+		notMinted(t, r, "tok")
+	})
 }
 
 // TestRollbackSweepsOrphans: of the closed epoch, too, which nobody can claim any more.
 func TestRollbackSweepsOrphans(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, epoch("one"))
-	r.add("tok", "user-1", "sid-1", "")
-	r.orphan(t, "tok")
-	r.clock.Advance(time.Second)
-	_, err := r.Rollback(t.Context(), "one")
-	require.NoError(t, err)
-	assert.Empty(t, r.sessions.Live())
-	assert.Zero(t, r.store.Len())
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, epoch("one"))
+		r.add("tok", "user-1", "sid-1", "")
+		r.orphan(t, "tok")
+		r.clock.Advance(time.Minute)
+		_, err := r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+		assert.Empty(t, r.sessions.Live())
+		assert.Zero(t, r.store.Len())
+	})
 }
 
 func TestRollbackIsRefused(t *testing.T) {
@@ -200,43 +210,47 @@ func TestRollbackIsRefused(t *testing.T) {
 // TestRollbackSweepsAll: also past a claim that somebody else takes first.
 func TestRollbackSweepsAll(t *testing.T) {
 	t.Parallel()
-	store := new(countingStore)
-	r := newRig(t, counted(store), epoch("one"))
-	const n = 150
-	for i := range n {
-		token := fmt.Sprint("tok", i)
-		r.add(token, token, token, "")
-		r.orphan(t, token)
-		r.clock.Advance(time.Millisecond)
-	}
-	r.clock.Advance(time.Second)
-	claims, err := store.AbandonedClaims(t.Context(), 0, 1)
-	require.NoError(t, err)
-	require.Len(t, claims, 1)
-	var once atomic.Bool
-	store.hook = func(call string) error {
-		if call != "claim" || once.Swap(true) {
-			return nil
+	synctest.Test(t, func(t *testing.T) {
+		store := new(countingStore)
+		r := newRig(t, counted(store), epoch("one"))
+		const n = 150
+		for i := range n {
+			token := fmt.Sprint("tok", i)
+			r.add(token, token, token, "")
+			r.orphan(t, token)
+			r.clock.Advance(time.Millisecond)
 		}
-		other := claims[0]
-		other.Fence, other.Epoch, other.Lease = stmigrate.Fence{1}, "", time.Hour
-		_, err := store.MemoryExchanges.Claim(t.Context(), other)
-		return err
-	}
-	_, err = r.Rollback(t.Context(), "one")
-	require.NoError(t, err)
-	assert.Len(t, r.sessions.Live(), 1, "the other's")
+		r.clock.Advance(time.Minute)
+		claims, err := store.AbandonedClaims(t.Context(), 0, 1)
+		require.NoError(t, err)
+		require.Len(t, claims, 1)
+		var once atomic.Bool
+		store.hook = func(call string) error {
+			if call != "claim" || once.Swap(true) {
+				return nil
+			}
+			other := claims[0]
+			other.Fence, other.Epoch, other.Lease = stmigrate.Fence{1}, "", time.Hour
+			_, err := store.MemoryExchanges.Claim(t.Context(), other)
+			return err
+		}
+		_, err = r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+		assert.Len(t, r.sessions.Live(), 1, "the other's")
+	})
 }
 
 // TestRollbackOfShortTokens: what was exchanged is known for longer than its token was good.
 func TestRollbackOfShortTokens(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, epoch("one"))
-	r.add("tok", "user-1", "", "jti-1")
-	expect(t, r.post("tok"), 200, "OK")
-	r.clock.Advance(6 * 24 * time.Hour)
-	got, err := r.Rollback(t.Context(), "one")
-	require.NoError(t, err)
-	assert.Equal(t, stmigrate.RolledBack{Revoked: 1}, got)
-	assert.Empty(t, r.sessions.Live())
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, epoch("one"))
+		r.add("tok", "user-1", "", "jti-1")
+		expect(t, r.post("tok"), 200, "OK")
+		r.clock.Advance(6 * 24 * time.Hour)
+		got, err := r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+		assert.Equal(t, stmigrate.RolledBack{Revoked: 1}, got)
+		assert.Empty(t, r.sessions.Live())
+	})
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/net/publicsuffix"
 
 	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/internal/ask"
 	"github.com/stmigrate/stmigrate/internal/fdi"
 )
 
@@ -150,6 +151,7 @@ type Sessions struct {
 	claims   func(ctx context.Context, u User) (map[string]any, error)
 	static   bool
 	now      func() time.Time
+	spent    spentTokens
 
 	signOutPath string
 	olderDomain *string
@@ -170,7 +172,8 @@ func NewSessions(cfg SessionsConfig) (*Sessions, error) {
 	}
 	base = strings.TrimSuffix(base, "/")
 	if !plainPath.MatchString(base) {
-		return nil, fmt.Errorf("stmigrate: SessionsConfig.APIBasePath: %q is not a path like /auth, in lower case as the SDKs have it", cfg.APIBasePath)
+		return nil, fmt.Errorf("stmigrate: SessionsConfig.APIBasePath: %q is not a path like /auth, in lower case as the SDKs have it",
+			cfg.APIBasePath)
 	}
 	s := &Sessions{
 		core: cfg.Core, issuer: api.Scheme + "://" + api.Host + base, antiCSRF: cfg.AntiCSRF, transfer: cfg.Transfer,
@@ -201,7 +204,8 @@ func NewSessions(cfg SessionsConfig) (*Sessions, error) {
 
 func (s *Sessions) configureCookies(cfg SessionsConfig, api *url.URL) error {
 	if len(cfg.WebsiteOrigins) == 0 {
-		return errors.New("stmigrate: SessionsConfig.WebsiteOrigins is required, since cookies depend on it; without cookies set Transfer to TransferHeader")
+		return errors.New("stmigrate: SessionsConfig.WebsiteOrigins is required, since cookies depend on it; " +
+			"without cookies set Transfer to TransferHeader")
 	}
 	crossSite := false
 	for _, origin := range cfg.WebsiteOrigins {
@@ -211,7 +215,7 @@ func (s *Sessions) configureCookies(cfg SessionsConfig, api *url.URL) error {
 		}
 		crossSite = crossSite || !sameSite(api, site)
 	}
-	if !s.wire.Secure && !isLocal(api) && !cfg.InsecureCookies {
+	if !s.wire.Secure && !ask.Loopback(api.Hostname()) && !cfg.InsecureCookies {
 		return fmt.Errorf("stmigrate: SessionsConfig.APIDomain %s is not https, so its cookies could be read on the way", cfg.APIDomain)
 	}
 	switch cfg.SameSite {
@@ -223,7 +227,8 @@ func (s *Sessions) configureCookies(cfg SessionsConfig, api *url.URL) error {
 	case http.SameSiteNoneMode:
 	case http.SameSiteLaxMode, http.SameSiteStrictMode:
 		if crossSite {
-			return errors.New("stmigrate: SessionsConfig.SameSite keeps cookies from a website of another site that is in WebsiteOrigins; leave it 0")
+			return errors.New("stmigrate: SessionsConfig.SameSite keeps cookies from a website of another site that is in WebsiteOrigins; " +
+				"leave it 0")
 		}
 	default:
 		return fmt.Errorf("stmigrate: SessionsConfig.SameSite %d is none of Lax, Strict and None", cfg.SameSite)
@@ -292,11 +297,6 @@ func parseOrigin(s string) (*url.URL, error) {
 	return u, nil
 }
 
-func isLocal(u *url.URL) bool {
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
 // sameSite tells whether two origins are same-site, scheme included (HTML standard, "schemelessly same site").
 func sameSite(a, b *url.URL) bool { return a.Scheme == b.Scheme && site(a) == site(b) }
 
@@ -355,7 +355,7 @@ func (s *Sessions) find(ctx context.Context, r *http.Request) (located, error) {
 // verifyAccessToken checks an access token (versions 3 to 5) by the core's keys, but not its expiry. Whether its session was
 // revoked since, it cannot know.
 func (s *Sessions) verifyAccessToken(ctx context.Context, raw string) (*accessToken, error) {
-	header, claims, err := verifyCompact(ctx, raw, []string{"RS256"}, s.keys)
+	kid, claims, err := verifyCompact(ctx, raw, []string{"RS256"}, s.keys)
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return nil, fmt.Errorf("the core's keys: %w", err)
@@ -366,7 +366,7 @@ func (s *Sessions) verifyAccessToken(ctx context.Context, raw string) (*accessTo
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrTryRefresh, err)
-	case strings.HasPrefix(header.kid, "s-") != s.static:
+	case strings.HasPrefix(kid, "s-") != s.static:
 		return nil, fmt.Errorf("%w: the access token is signed with the other kind of key (SessionsConfig.StaticSigningKey)", ErrTryRefresh)
 	}
 	return t, nil
@@ -509,8 +509,9 @@ func (s *Session) UpdateSessionData(ctx context.Context, data map[string]any) er
 }
 
 // UpdateAccessTokenPayload merges update into the access token's payload: a nil deletes its key, any other value replaces
-// it as a whole. The response carries the new token, so it comes before the body is begun ([ErrResponseBegun]). Reserved
-// claims and sizes are checked as in [Sessions.CreateSession].
+// it as a whole. The response carries the new token, so it comes before the body is begun: [ErrResponseBegun] tells of it
+// behind [Sessions.Require] and [Sessions.Optional], and where w has a method Written() bool, as gin's has; net/http's own does
+// not tell. Reserved claims and sizes are checked as in [Sessions.CreateSession].
 func (s *Session) UpdateAccessTokenPayload(ctx context.Context, update map[string]any) error {
 	if w, ok := s.w.(interface{ Written() bool }); ok && w.Written() {
 		return ErrResponseBegun

@@ -4,12 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/stmigrate/stmigrate"
 	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/internal/coreemu"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -33,11 +35,16 @@ func sessionsOn(t *testing.T, c *core.Client, change ...func(*stmigrate.Sessions
 	return s
 }
 
+// coreLease leaves each step of an exchange with a core more time than a busy machine makes it wait: they run on the real clock.
+const coreLease = 10 * time.Minute
+
 // newCoreRig is a migrator whose sessions are on a core in memory.
 func newCoreRig(t *testing.T, change ...func(*stmigrate.Config)) (*rig, *stmigratetest.Core) {
 	t.Helper()
 	memory := stmigratetest.NewCore(t)
-	r := newRig(t, append([]func(*stmigrate.Config){func(c *stmigrate.Config) { c.Sessions = sessionsOn(t, memory.Client()) }}, change...)...)
+	r := newRig(t, append([]func(*stmigrate.Config){func(c *stmigrate.Config) {
+		c.Sessions, c.Lease = sessionsOn(t, memory.Client()), coreLease
+	}}, change...)...)
 	r.add("tok", "user-1", "sid-1", "")
 	return r, memory
 }
@@ -255,7 +262,7 @@ func lapsed(t *testing.T, change ...func(*stmigrate.Config)) (*rig, *stmigratete
 	require.NoError(t, err)
 	t.Cleanup(memory.Close)
 	r := newRig(t, append([]func(*stmigrate.Config){func(c *stmigrate.Config) {
-		c.Now = clock.Now
+		c.Now, c.Lease = clock.Now, coreLease
 		c.Sessions = sessionsOn(t, memory.Client(), func(c *stmigrate.SessionsConfig) { c.Now = clock.Now })
 	}}, change...)...)
 	r.clock = clock
@@ -372,7 +379,7 @@ func TestCoreCreatesAndDropsTheConnection(t *testing.T) {
 	orphan := memory.Sessions()[0].Handle
 	memory.Heal()
 
-	r.clock.Advance(30 * time.Second)
+	r.clock.Advance(coreLease)
 	expect(t, r.post("tok"), 200, "OK")
 	assert.Len(t, memory.Requests(createRoute), 2)
 	require.Len(t, memory.Sessions(), 1, "one live session")
@@ -397,7 +404,7 @@ func TestCoreFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, memory := newCoreRig(t, func(c *stmigrate.Config) { c.Lease = 10 * time.Second })
+			r, memory := newCoreRig(t)
 			tt.fault(memory)
 			expect(t, r.post("tok"), tt.status, tt.code)
 			assert.Equal(t, tt.freed, r.store.Len() == 0)
@@ -456,43 +463,102 @@ func TestReplayOnTheCore(t *testing.T) {
 	}
 }
 
-// TestGoroutinesOfClientsThatGaveUp: a core that hangs holds nobody for longer than the lease.
-func TestGoroutinesOfClientsThatGaveUp(t *testing.T) {
-	r, memory := newCoreRig(t, func(c *stmigrate.Config) { c.Lease = 3 * time.Second })
-	for i := range 50 {
-		r.add(fmt.Sprint("tok", i), "user-1", fmt.Sprint("sid", i), "")
-	}
-	memory.Hang(createRoute)
-	server := httptest.NewServer(r)
-	t.Cleanup(server.Close)
-	client := server.Client()
-	before := runtime.NumGoroutine()
-	ctx, cancel := context.WithCancel(t.Context())
-	var wg sync.WaitGroup
-	for i := range 50 {
-		wg.Go(func() {
-			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, nil)
-			req.Header.Set("Authorization", fmt.Sprint("Bearer tok", i))
-			if resp, err := client.Do(req); err == nil {
-				_ = resp.Body.Close()
+// TestReplayAfterOurRefresh: the core does not show a refresh whose new tokens were not used yet; the Sessions that made it knows.
+func TestReplayAfterOurRefresh(t *testing.T) {
+	t.Parallel()
+	for name, elsewhere := range map[string]bool{"made here": false, "made by another process, until its tokens are used": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var sessions *stmigrate.Sessions
+			r, memory := newCoreRig(t, leave, func(c *stmigrate.Config) { sessions = c.Sessions.(*stmigrate.Sessions) })
+			other := sessionsOn(t, memory.Client())
+			first := r.post("tok")
+			expect(t, first, 200, "OK")
+			refreshing := sessions
+			if elsewhere {
+				refreshing = other
 			}
+			req := httptest.NewRequest(http.MethodPost, "https://api.example.com/auth/session/refresh", nil)
+			req.Header.Set("Authorization", "Bearer "+first.Header().Get("st-refresh-token"))
+			req.Header.Set("st-auth-mode", "header")
+			w := httptest.NewRecorder()
+			refreshing.ServeHTTP(w, req)
+			require.Equal(t, 200, w.Code, w.Body.String())
+			if elsewhere {
+				expect(t, r.post("tok"), 200, "OK")
+				_, err := memory.Client().VerifySession(t.Context(), core.VerifySession{AccessToken: w.Header().Get("st-access-token")})
+				require.NoError(t, err)
+			}
+			expect(t, r.post("tok"), 409, "ALREADY_MIGRATED")
+			assert.Len(t, memory.Requests(createRoute), 1)
 		})
 	}
-	require.Eventually(t, func() bool { return len(memory.Requests(createRoute)) == 50 }, 10*time.Second, 5*time.Millisecond)
-	cancel()
-	wg.Wait()
-	require.Eventually(t, func() bool {
-		client.CloseIdleConnections()
-		return runtime.NumGoroutine() <= before+5 // what an idle connection or two have
-	}, 10*time.Second, 20*time.Millisecond, "goroutines are left")
-	assert.Len(t, memory.Requests(createRoute), 50, "none was repeated")
+}
+
+// TestGoroutinesOfClientsThatGaveUp: a core that hangs holds nobody for longer than the lease.
+func TestGoroutinesOfClientsThatGaveUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const lease = 3 * time.Second
+		memory := coreemu.New(coreemu.Config{})
+		client, err := core.New(core.Config{ConnectionURI: "http://core.test", HTTPClient: &http.Client{Transport: within{memory}}})
+		require.NoError(t, err)
+		r := newRig(t, func(c *stmigrate.Config) { c.Sessions, c.Lease = sessionsOn(t, client), lease })
+		for i := range 50 {
+			r.add(fmt.Sprint("tok", i), "user-1", fmt.Sprint("sid", i), "")
+		}
+		memory.Hang(createRoute)
+		start := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		for i := range 50 {
+			wg.Go(func() {
+				req := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://api.example.com/migrate-session", nil)
+				req.Header.Set("Authorization", fmt.Sprint("Bearer tok", i))
+				expect(t, r.do(req), 503, "UNAVAILABLE")
+			})
+		}
+		synctest.Wait()
+		require.Len(t, memory.Requests(createRoute), 50)
+		cancel()
+		wg.Wait()
+		assert.Less(t, time.Since(start), lease)
+		assert.Len(t, memory.Requests(createRoute), 50, "none was repeated")
+	}) // and no goroutine is left, else it would not have returned
+}
+
+// within asks a server without a network, so that whoever waits for it in a synctest bubble waits on the bubble's clock.
+type within struct{ server http.Handler }
+
+func (t within) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer := make(chan *http.Response, 1)
+	r = r.Clone(r.Context())
+	if r.Body == nil {
+		r.Body = http.NoBody
+	}
+	go func() {
+		defer close(answer)
+		defer func() { _ = recover() }() // http.ErrAbortHandler
+		w := httptest.NewRecorder()
+		t.server.ServeHTTP(w, r)
+		answer <- w.Result()
+	}()
+	select {
+	case resp := <-answer:
+		if resp == nil {
+			return nil, io.ErrUnexpectedEOF
+		}
+		return resp, nil
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 }
 
 func TestMappedUsers(t *testing.T) {
 	t.Parallel()
 	memory := stmigratetest.NewCore(t)
 	r := newRig(t, func(c *stmigrate.Config) {
-		c.Sessions, c.Users = sessionsOn(t, memory.Client()), stmigrate.MappedUsers(memory.Client())
+		c.Sessions, c.Users, c.Lease = sessionsOn(t, memory.Client()), stmigrate.MappedUsers(memory.Client()), coreLease
 	})
 	userID := signUp(t, memory, "ada@example.com")
 	mapUserID(t, memory, userID, "legacy|ada")

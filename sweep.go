@@ -2,12 +2,11 @@ package stmigrate
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +27,8 @@ func (m *Migrator) sweepAfter() time.Duration { return m.cfg.Lease * 3 / 10 }
 func (m *Migrator) SweepClaims(ctx context.Context) (swept int, err error) {
 	sweeper, ok := m.cfg.Exchanges.(ClaimSweeper)
 	if !ok || m.finder == nil {
-		return 0, fmt.Errorf("stmigrate: %w: sweeping needs a ClaimSweeper as Config.Exchanges and a SessionFinder as Config.Sessions", ErrUnsupported)
+		return 0, fmt.Errorf("stmigrate: %w: sweeping needs a ClaimSweeper as Config.Exchanges and a SessionFinder as Config.Sessions",
+			ErrUnsupported)
 	}
 	call, cancel := context.WithTimeout(ctx, m.budget.claim)
 	claims, err := sweeper.AbandonedClaims(call, m.sweepAfter(), sweepBatch)
@@ -37,7 +37,7 @@ func (m *Migrator) SweepClaims(ctx context.Context) (swept int, err error) {
 		return 0, fmt.Errorf("stmigrate: %w", storeError(err))
 	}
 	// Every process is given the same ones: not in the same order.
-	mathrand.Shuffle(len(claims), func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })
+	rand.Shuffle(len(claims), func(i, j int) { claims[i], claims[j] = claims[j], claims[i] })
 	var mu sync.Mutex
 	var errs []error
 	var wg sync.WaitGroup
@@ -68,8 +68,7 @@ func (m *Migrator) SweepClaims(ctx context.Context) (swept int, err error) {
 func (m *Migrator) sweep(ctx context.Context, c Claim) (done bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Lease*95/100)
 	defer cancel()
-	mine := Claim{Key: c.Key, Shown: c.Shown, User: c.User, Lease: m.cfg.Lease, KeepFor: m.cfg.Lease}
-	_, _ = rand.Read(mine.Fence[:]) // never fails: crypto/rand aborts the program instead
+	mine := Claim{Key: c.Key, Shown: c.Shown, User: c.User, Fence: newFence(), Lease: m.cfg.Lease, KeepFor: m.cfg.Lease}
 	claimed, err := m.cfg.Exchanges.Claim(ctx, mine)
 	if err != nil || claimed.State != ClaimHeld {
 		return false, err // who has it by now looks for orphans, too

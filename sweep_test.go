@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -73,25 +74,27 @@ func (m *lateMinter) CreateSession(ctx context.Context, r *http.Request, u stmig
 // finished. Nobody would look again.
 func TestMintThatComesTooLate(t *testing.T) {
 	t.Parallel()
-	const lease = 300 * time.Millisecond
-	late := new(lateMinter)
-	var other *rig // another process
-	r := newRig(t, func(c *stmigrate.Config) {
-		late.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
-		c.Sessions, c.Lease, c.Secrets = late, lease, [][]byte{make([]byte, 32)}
-		other = newRig(t, func(same *stmigrate.Config) { *same = *c })
+	synctest.Test(t, func(t *testing.T) {
+		const lease = 30 * time.Second
+		late := new(lateMinter)
+		var other *rig // another process
+		r := newRig(t, func(c *stmigrate.Config) {
+			late.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
+			c.Sessions, c.Lease, c.Secrets = late, lease, [][]byte{make([]byte, 32)}
+			other = newRig(t, func(same *stmigrate.Config) { *same = *c })
+		})
+		r.add("tok", "user-1", "sid-1", "")
+		var given []stmigratetest.FakeSession
+		late.meanwhile = func() {
+			time.Sleep(lease)
+			r.clock.Advance(lease)
+			expect(t, other.post("tok"), 200, "OK")
+			given = r.sessions.Live()
+		}
+		expect(t, r.post("tok"), 503, "UNAVAILABLE")
+		require.Len(t, given, 1)
+		assert.Equal(t, given, r.sessions.Live())
 	})
-	r.add("tok", "user-1", "sid-1", "")
-	var given []stmigratetest.FakeSession
-	late.meanwhile = func() {
-		<-time.After(lease)
-		r.clock.Advance(lease)
-		expect(t, other.post("tok"), 200, "OK")
-		given = r.sessions.Live()
-	}
-	expect(t, r.post("tok"), 503, "UNAVAILABLE")
-	require.Len(t, given, 1)
-	assert.Equal(t, given, r.sessions.Live())
 }
 
 func TestSweepThatFails(t *testing.T) {
@@ -143,17 +146,24 @@ func (s *watchedSessions) RevokeSession(ctx context.Context, handle string) (boo
 
 func TestWorkerSweeps(t *testing.T) {
 	t.Parallel()
-	watched := &watchedSessions{revoked: make(chan string, 1)}
-	r := newRig(t, func(c *stmigrate.Config) {
-		watched.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
-		c.Sessions, c.Lease = watched, 200*time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		watched := &watchedSessions{revoked: make(chan string, 1)}
+		r := newRig(t, func(c *stmigrate.Config) {
+			watched.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
+			c.Sessions = watched
+		})
+		r.add("tok", "user-1", "sid-1", "")
+		r.orphan(t, "tok")
+		orphan := r.sessions.Live()[0].Handle
+		r.clock.Advance(time.Minute)
+		r.start(t, stmigrate.RevocationConfig{})
+		select {
+		case handle := <-watched.revoked:
+			assert.Equal(t, orphan, handle)
+		case <-time.After(time.Minute):
+			t.Error("nothing is swept")
+		}
 	})
-	r.add("tok", "user-1", "sid-1", "")
-	r.orphan(t, "tok")
-	orphan := r.sessions.Live()[0].Handle
-	r.clock.Advance(time.Second)
-	r.start(t, stmigrate.RevocationConfig{})
-	assert.Equal(t, orphan, <-watched.revoked)
 }
 
 func TestSweepIsUnsupported(t *testing.T) {

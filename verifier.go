@@ -189,8 +189,11 @@ func (c *JWTConfig) checkParties() error {
 }
 
 func (c *JWTConfig) checkAlgorithms() error {
-	if len(c.Algorithms) == 0 {
+	switch {
+	case c.Algorithms == nil:
 		c.Algorithms = []string{"RS256"}
+	case len(c.Algorithms) == 0:
+		return errors.New("JWTConfig.Algorithms is empty: no token would ever be good; leave it nil for RS256")
 	}
 	hmac := 0
 	for i, alg := range c.Algorithms {

@@ -26,6 +26,7 @@ func TestJWTConfigRefused(t *testing.T) {
 		"JWTConfig.Audience is required":             func(c *JWTConfig) { c.Audience = nil },
 		"JWTConfig.Audience[1] is blank":             func(c *JWTConfig) { c.Audience = []string{"api", " "} },
 		"JWTConfig.Audience and SkipAudienceCheck":   func(c *JWTConfig) { c.SkipAudienceCheck = true },
+		"JWTConfig.Algorithms is empty":              func(c *JWTConfig) { c.Algorithms = []string{} },
 		`JWTConfig.Algorithms[0] is "none"`:          func(c *JWTConfig) { c.Algorithms = []string{"none"} },
 		`JWTConfig.Algorithms[1] is ""`:              func(c *JWTConfig) { c.Algorithms = []string{"RS256", ""} },
 		"JWTConfig.Algorithms mixes":                 func(c *JWTConfig) { c.Algorithms = []string{"RS256", "HS256"} },

@@ -76,7 +76,11 @@ func StartCore(cfg CoreConfig) (*Core, error) {
 
 // Client returns a new client of this core.
 func (c *Core) Client() *core.Client {
-	client, err := core.New(core.Config{ConnectionURI: c.URL, APIKey: c.apiKey})
+	client, err := core.New(core.Config{
+		ConnectionURI: c.URL, APIKey: c.apiKey,
+		// That of the default gives up dialing after 3 s, and a test's machine may stand still for longer.
+		HTTPClient: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: 15 * time.Second}},
+	})
 	if err != nil {
 		panic(err) // the URI is ours
 	}

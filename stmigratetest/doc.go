@@ -20,7 +20,7 @@
 //	GET  /userinfo, POST /userinfo           who a bearer is; 401 if unknown, expired or revoked
 //	POST /introspect                         RFC 7662
 //	POST /revoke                             RFC 7009; 200 for unknown tokens, too
-//	POST /token                              refresh_token with rotation and reuse detection; password for [Issuer.AddUser]
+//	POST /token                              refresh_token with rotation and reuse detection; password for Issuer.AddUser
 //	POST /logout                             ends the session of a bearer
 //	GET  /attacker/jwks.json, /attacker/cert.pem   keys of an attacker; nobody may ever ask for them
 //

@@ -270,6 +270,7 @@ type EmailPasswordUnderTest struct {
 	// Tenant is a second tenant. "": what it is for is not checked.
 	Tenant string
 	// Legacy is a user that only the legacy system has, in the public tenant; LegacyPassword is its password. nil: there is none.
+	// A [stmigrate.LegacyCounter] must not count it any more once it is in SuperTokens: see [FakeLegacyUsers.Imported].
 	Legacy         *stmigrate.LegacyUser
 	LegacyPassword string
 	// Break makes the legacy system fail from now on. nil: that is not checked.
@@ -594,7 +595,8 @@ var emailPasswordChecks = []check[EmailPasswordUnderTest]{
 			return err
 		}
 		if after, err := e.UserCount(ctx); unsupported == nil && (err != nil || after != before) {
-			return fmt.Errorf("signing in changed the count from %d to %d, %v", before, after, err)
+			return fmt.Errorf("signing in changed the count from %d to %d, error %v: "+
+				"a LegacyCounter leaves out who was imported (FakeLegacyUsers.Imported)", before, after, err)
 		}
 		return nil
 	}},

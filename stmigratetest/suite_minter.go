@@ -210,8 +210,12 @@ var sessionMinterChecks = []check[MinterUnderTest]{
 		}
 		return m.pristine(ctx, t, false)
 	}},
-	{"a session that is revoked is neither pristine nor current", func(ctx context.Context, m MinterUnderTest) error {
+	{"a session that is revoked is neither pristine nor current, and others stay", func(ctx context.Context, m MinterUnderTest) error {
 		t, err := m.mint(ctx, "cookie", "revoked")
+		if err != nil {
+			return err
+		}
+		other, err := m.mint(ctx, "cookie", "revoked")
 		if err != nil {
 			return err
 		}
@@ -224,7 +228,7 @@ var sessionMinterChecks = []check[MinterUnderTest]{
 				return fmt.Errorf("RevokeSession says it was live: %v, want %v", wasLive, want)
 			}
 		}
-		if err := m.live(ctx, "revoked"); err != nil {
+		if err := m.live(ctx, "revoked", other.Handle); err != nil {
 			return err
 		}
 		if err := m.current(ctx, carrying(t), stmigrate.CurrentSession{}); err != nil {

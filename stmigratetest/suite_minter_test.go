@@ -77,6 +77,7 @@ type brokenMinter struct {
 	*FakeSessions
 	create  func(ctx context.Context, r *http.Request, u stmigrate.User) (*stmigrate.Tokens, error)
 	always  bool // Pristine says yes to everything
+	all     bool // RevokeSession ends every session
 	trusted bool // CurrentSession believes any token
 }
 
@@ -85,6 +86,16 @@ func (b *brokenMinter) CreateSession(ctx context.Context, r *http.Request, u stm
 		return b.create(ctx, r, u)
 	}
 	return b.FakeSessions.CreateSession(ctx, r, u)
+}
+
+func (b *brokenMinter) RevokeSession(ctx context.Context, handle string) (bool, error) {
+	wasLive, err := b.FakeSessions.RevokeSession(ctx, handle)
+	if b.all {
+		for _, s := range b.Live() {
+			_, _ = b.FakeSessions.RevokeSession(ctx, s.Handle)
+		}
+	}
+	return wasLive, err
 }
 
 func (b *brokenMinter) Pristine(ctx context.Context, t *stmigrate.Tokens) (bool, error) {
@@ -114,7 +125,8 @@ func TestSessionMinterNoticesBrokenMinters(t *testing.T) {
 			}
 		}, []string{"a session is minted once, and is the current one of who carries it", "two mints are two sessions"}},
 		"is pristine for ever": {func(b *brokenMinter) { b.always = true },
-			[]string{"a session is pristine until it is refreshed", "a session that is revoked is neither pristine nor current"}},
+			[]string{"a session is pristine until it is refreshed", "a session that is revoked is neither pristine nor current, and others stay"}},
+		"revokes all":       {func(b *brokenMinter) { b.all = true }, []string{"a session that is revoked is neither pristine nor current, and others stay"}},
 		"trusts any bearer": {func(b *brokenMinter) { b.trusted = true }, []string{"a token of somebody else is no session"}},
 		"says not created and lies": {func(b *brokenMinter) {
 			b.create = func(ctx context.Context, r *http.Request, u stmigrate.User) (*stmigrate.Tokens, error) {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -27,14 +28,14 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *addr, *apiKey); err != nil {
+	if err := run(ctx, os.Stdout, *addr, *apiKey); err != nil {
 		fmt.Fprintln(os.Stderr, "devcore:", err)
 		os.Exit(1)
 	}
 }
 
-// run serves until ctx is over.
-func run(ctx context.Context, addr, apiKey string) error {
+// run tells out where it serves, and serves until ctx is over.
+func run(ctx context.Context, out io.Writer, addr, apiKey string) error {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ func run(ctx context.Context, addr, apiKey string) error {
 		fmt.Fprintf(os.Stderr, "devcore: warning: %s may be reachable from other machines, and this is no core for production\n",
 			listener.Addr())
 	}
-	fmt.Printf("SuperTokens core in memory on http://%s\nTry: curl http://%s/hello\n", listener.Addr(), listener.Addr())
+	_, _ = fmt.Fprintf(out, "SuperTokens core in memory on http://%s\nTry: curl http://%s/hello\n", listener.Addr(), listener.Addr())
 
 	server := &http.Server{Handler: coreemu.New(coreemu.Config{APIKey: apiKey}), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)

@@ -1,30 +1,31 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"io"
-	"net"
 	"net/http"
+	"strings"
 	"testing"
-	"time"
 )
 
 func TestServesUntilItIsTold(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	_ = l.Close()
 	ctx, stop := context.WithCancel(t.Context())
+	told, out := io.Pipe()
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, addr, "key") }()
-	var resp *http.Response
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if resp, err = http.Get("http://" + addr + "/hello"); err == nil || time.Now().After(deadline) {
-			break
-		}
+	go func() {
+		err := run(ctx, out, "127.0.0.1:0", "key")
+		_ = out.CloseWithError(err)
+		done <- err
+	}()
+	lines := bufio.NewScanner(told)
+	for lines.Scan() && !strings.HasPrefix(lines.Text(), "Try: curl ") {
 	}
+	url, ok := strings.CutPrefix(lines.Text(), "Try: curl ")
+	if !ok {
+		t.Fatal("it does not tell where it serves:", lines.Err())
+	}
+	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)
 	}

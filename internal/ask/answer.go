@@ -31,13 +31,14 @@ func Endpoint(text string, insecure, base bool) error {
 		return errors.New("not a URL")
 	case u.Host == "" || u.User != nil || u.Fragment != "" || base && (u.RawQuery != "" || u.ForceQuery):
 		return fmt.Errorf("%q: scheme and host wanted, without user, fragment or query", u.Redacted())
-	case u.Scheme == "https", u.Scheme == "http" && (insecure || loopback(u.Hostname())):
+	case u.Scheme == "https", u.Scheme == "http" && (insecure || Loopback(u.Hostname())):
 		return nil
 	}
 	return fmt.Errorf("%q: https wanted; http only to localhost", text)
 }
 
-func loopback(host string) bool {
+// Loopback tells whether a host is this machine by its name alone: localhost, or a loopback address.
+func Loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }

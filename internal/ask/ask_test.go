@@ -1,11 +1,13 @@
 package ask
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -37,7 +39,7 @@ func TestMemory(t *testing.T) {
 
 func TestCaller(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	hang, arrived := make(chan struct{}), make(chan struct{}, 4)
+	hang, arrived := make(chan struct{}), make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/hang":
@@ -51,6 +53,8 @@ func TestCaller(t *testing.T) {
 		case "/cut":
 			w.Header().Set("Content-Length", "50")
 			_, _ = w.Write([]byte("secret"))
+		case "/gone":
+			panic(http.ErrAbortHandler)
 		case "/redirect":
 			http.Redirect(w, r, "/", http.StatusFound)
 		case "/busy":
@@ -60,21 +64,20 @@ func TestCaller(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(hang)
-	limits := Limits{Timeout: 100 * time.Millisecond, Body: 100, PerSecond: 4, InFlight: 1}
+	limits := Limits{Timeout: time.Minute, Body: 100, PerSecond: 4, InFlight: 1}
 	do := func(c *Caller, path string) (*Answer, error) {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path+"?token=secret", nil)
 		require.NoError(t, err)
 		return c.Do(t.Context(), r)
 	}
 	c := New(nil, limits, func() time.Time { return now })
-	for _, path := range []string{"/large", "/cut", "/hang"} {
+	for _, path := range []string{"/large", "/cut", "/gone"} {
 		_, err := do(c, path)
 		if assert.Error(t, err, path) {
 			assert.NotContains(t, err.Error(), "secret")
 		}
 		assert.NotErrorAs(t, err, new(*LimitError))
 	}
-	<-arrived
 	a, err := do(c, "/redirect")
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusFound, a.Status, "a redirect was followed")
@@ -88,7 +91,6 @@ func TestCaller(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, 7*time.Second, a.Pause)
 
-	limits.Timeout = time.Minute
 	c = New(nil, limits, time.Now)
 	first := make(chan error)
 	go func() {
@@ -103,3 +105,39 @@ func TestCaller(t *testing.T) {
 	_, err = do(c, "/")
 	assert.NoError(t, err)
 }
+
+// TestCallerTimeout: the time is for the whole of an answer.
+func TestCallerTimeout(t *testing.T) {
+	for name, hang := range map[string]hanging{"before the answer": true, "in its body": false} {
+		synctest.Test(t, func(t *testing.T) {
+			c := New(&http.Client{Transport: hang}, Limits{Timeout: 5 * time.Second, Body: 100, PerSecond: 1, InFlight: 1}, time.Now)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://idp.example/?token=secret", nil)
+			require.NoError(t, err)
+			began := time.Now()
+			_, err = c.Do(t.Context(), r)
+			require.ErrorIs(t, err, context.DeadlineExceeded, name)
+			assert.NotContains(t, err.Error(), "secret")
+			assert.Equal(t, 5*time.Second, time.Since(began), name)
+		})
+	}
+}
+
+// hanging is a provider whose answers do not come to an end: true for those that do not begin either.
+type hanging bool
+
+func (h hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	if h {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: hangingBody{r.Context()}, Request: r}, nil
+}
+
+type hangingBody struct{ ctx context.Context }
+
+func (b hangingBody) Read([]byte) (int, error) {
+	<-b.ctx.Done()
+	return 0, b.ctx.Err()
+}
+
+func (hangingBody) Close() error { return nil }
