@@ -28,7 +28,7 @@ func TestLoginIsAnEmailPassword(t *testing.T) {
 				users.Add(u, "legacy horse 3")
 				l, err := login.New(login.Config{
 					Core: memory.Client(), Legacy: users, Ledger: login.NewMemoryLedger(100), Tenants: []string{"public"},
-					FailureFloor: time.Millisecond,
+					FailureFloor: time.Millisecond, Timeout: time.Minute, Lease: time.Minute, Wait: time.Minute,
 					Observe: func(_ context.Context, e login.Event) {
 						if e.Name == login.EventImport && e.Err == nil {
 							users.Imported(u.ID) // what the counter of a real store finds in the ledger's table

@@ -289,7 +289,11 @@ func (x *importing) verify(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
-	_, _, err = x.core.VerifyEmail(ctx, x.key.TenantID, token)
+	if _, _, err = x.core.VerifyEmail(ctx, x.key.TenantID, token); errors.Is(err, core.ErrInvalidToken) {
+		if _, gone := x.core.UserByID(ctx, x.entry.UserID); gone != nil {
+			return gone // and the token with the user
+		}
+	}
 	return err
 }
 

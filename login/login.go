@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -38,7 +39,7 @@ type Config struct {
 	FailureFloor time.Duration
 	// Timeout is how long one call of Legacy may take. Default 5 s.
 	Timeout time.Duration
-	// Tries is how often Legacy is asked for the password of one e-mail within TriesPer. Default 10 in 5 min.
+	// Tries is how often Legacy is asked for the password of one e-mail within TriesPer. Default 10 in 5 min; at most 1000.
 	Tries    int
 	TriesPer time.Duration
 
@@ -184,9 +185,14 @@ func New(cfg Config) (*Login, error) {
 		guard.Observe = func(ctx context.Context, e stmigrate.Event) { cfg.Observe(ctx, Event{Event: e}) }
 	}
 	var err error
-	l.legacy, err = stmigrate.NewLegacyGuard(guard)
-	return l, err
+	if l.legacy, err = stmigrate.NewLegacyGuard(guard); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
+
+// Format writes the type's name, whatever the verb: fmt would print the secrets.
+func (l *Login) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "login.Login") }
 
 // mac derives what nobody can guess from a secret: for each use, and for each list of values, something else.
 func mac(secret []byte, use string, values ...string) []byte {

@@ -155,7 +155,8 @@ func newWorld(t testing.TB, users ...*stmigrate.LegacyUser) *world {
 	w.ledger.UseClock(w.clock.Now)
 	w.cfg = login.Config{
 		Core: w.client, Legacy: w.legacy, Ledger: w.ledger, Secrets: [][]byte{[]byte("0123456789abcdef0123456789abcdef")},
-		FailureFloor: time.Nanosecond, Tries: 100,
+		FailureFloor: time.Nanosecond, Tries: 100, Timeout: time.Minute,
+		Lease: 45 * time.Second, // of which an import may take two thirds, on the real clock
 		Observe: func(_ context.Context, e login.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -420,6 +421,25 @@ func (d *duringSignIn) ResetPassword(ctx context.Context, tenantID, token, passw
 	return d.EmailPassword.ResetPassword(ctx, tenantID, token, password)
 }
 
+// deleter deletes all users before the call at, counted from 1.
+type deleter struct {
+	w     *world
+	n, at int
+	last  string
+	gone  bool
+}
+
+func (d *deleter) RoundTrip(r *http.Request) (*http.Response, error) {
+	if d.n++; d.n == d.at {
+		d.last = r.Method + " " + r.URL.Path
+		for _, u := range d.w.core.Users() {
+			require.NoError(d.w.t, d.w.client.DeleteUser(r.Context(), u.ID))
+			d.gone = true
+		}
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
 func TestAUserDeletedInBetween(t *testing.T) {
 	t.Parallel()
 	t.Run("in SuperTokens, after the import", func(t *testing.T) {
@@ -465,6 +485,27 @@ func TestAUserDeletedInBetween(t *testing.T) {
 		require.ErrorIs(t, w.signIn(l, adaPassword), stmigrate.ErrUnavailable)
 		require.NoError(t, w.signIn(l, adaPassword))
 		assert.True(t, w.people()[0].MappingIsRight)
+	})
+	t.Run("in SuperTokens, between two calls", func(t *testing.T) {
+		t.Parallel()
+		for n := 1; ; n++ {
+			w := newWorld(t, ada())
+			d := &deleter{w: w, at: n}
+			client, err := core.New(core.Config{ConnectionURI: w.core.URL, HTTPClient: &http.Client{Transport: d}})
+			require.NoError(t, err)
+			if err := w.signIn(w.process(func(cfg *login.Config) { cfg.Core = client }), adaPassword); d.gone {
+				require.ErrorIs(t, err, stmigrate.ErrUnavailable, d.last)
+				require.NoError(t, w.signIn(w.process(), adaPassword), d.last)
+				require.Len(t, w.people(), 1)
+				assert.True(t, w.people()[0].MappingIsRight)
+			} else {
+				require.NoError(t, err)
+			}
+			require.NotEmpty(t, d.last)
+			if d.last == "PUT /recipe/user" { // gives the user its address, and is the last call
+				break
+			}
+		}
 	})
 	t.Run("in legacy, after the import", func(t *testing.T) {
 		t.Parallel()
@@ -577,7 +618,8 @@ func TestAUserUnderImportIsNotMet(t *testing.T) {
 func TestFortyAtOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, ada())
-	one, two := w.process(), w.process()
+	patient := func(cfg *login.Config) { cfg.Lease, cfg.Wait = 5*time.Minute, 5*time.Minute }
+	one, two := w.process(patient), w.process(patient)
 	var wg sync.WaitGroup
 	for i := range 40 {
 		wg.Go(func() {

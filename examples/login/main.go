@@ -44,7 +44,7 @@ func main() {
 }
 
 func run(ctx context.Context, out io.Writer, dsn string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	db, dialect, closeDB, err := openDatabase(ctx, dsn)
 	if err != nil {
@@ -359,7 +359,22 @@ func (w *walk) expect(method, path string, body map[string]string, cookie string
 	return err
 }
 
+// request repeats what is answered 503, as clients do: the same request may succeed later.
 func (w *walk) request(method, path string, body map[string]string, cookie string) (*http.Response, string, error) {
+	for left := 5; ; left-- {
+		resp, answer, err := w.once(method, path, body, cookie)
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable || left == 0 {
+			return resp, answer, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-w.ctx.Done():
+			return nil, "", w.ctx.Err()
+		}
+	}
+}
+
+func (w *walk) once(method, path string, body map[string]string, cookie string) (*http.Response, string, error) {
 	text := ""
 	if body != nil {
 		data, err := json.Marshal(body)

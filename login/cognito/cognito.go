@@ -115,6 +115,11 @@ func New(cfg Config) (*Store, error) {
 	return &Store{cfg: cfg, client: ask.New(cfg.HTTPClient, limits, time.Now)}, nil
 }
 
+// Format names the endpoint, whatever the verb: fmt would print the client's secret.
+func (s *Store) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "cognito.Store(%s)", s.cfg.Endpoint)
+}
+
 // Authenticate implements [stmigrate.LegacyUserStore]. Its errors are of the classes ErrWrongCredentials, ErrUnavailable,
 // [ErrMoreNeeded] and [ErrBlocked].
 func (s *Store) Authenticate(ctx context.Context, tenantID, email, password string) (*stmigrate.LegacyUser, error) {
@@ -162,8 +167,9 @@ func (s *Store) revoke(ctx context.Context, t *tokens, session *stmigrate.OldSes
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	if err := s.cfg.Revoker.Revoke(ctx, cmp.Or(t.RefreshToken, t.AccessToken), session); err != nil {
-		s.cfg.Logger.WarnContext(ctx, "cognito: the session that the sign-in opened was not revoked", "error", err)
+	token := cmp.Or(t.RefreshToken, t.AccessToken)
+	if err := s.cfg.Revoker.Revoke(ctx, token, session); err != nil {
+		s.cfg.Logger.WarnContext(ctx, "cognito: the session that the sign-in opened was not revoked", "error", ask.Redact(err.Error(), token))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -114,7 +115,7 @@ func write(w http.ResponseWriter, status int, header string, body any) {
 }
 
 func (p *pool) store(t testing.TB, change ...func(*cognito.Config)) *cognito.Store {
-	cfg := cognito.Config{Endpoint: p.URL, ClientID: "client", ClientSecret: secret}
+	cfg := cognito.Config{Endpoint: p.URL, ClientID: "client", ClientSecret: secret, Timeout: time.Minute}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -124,7 +125,9 @@ func (p *pool) store(t testing.TB, change ...func(*cognito.Config)) *cognito.Sto
 }
 
 func (p *pool) withVerifier(t testing.TB) func(*cognito.Config) {
-	keys, err := stmigrate.NewJWKSVerifier(stmigrate.JWKSConfig{URL: p.iss.JWKSURL()}, stmigrate.JWTConfig{
+	published, err := stmigrate.ParseKeys(p.iss.JWKS())
+	require.NoError(t, err)
+	keys, err := stmigrate.NewStaticKeyVerifier(published, stmigrate.JWTConfig{
 		Issuer: p.iss.Issuer(), Audience: []string{"client"},
 		Checks: []func(*stmigrate.OldSession) error{func(s *stmigrate.OldSession) error {
 			if s.Claims["token_use"] != "id" {
@@ -349,13 +352,21 @@ func TestStore_revokeAndFill(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "pro", u.Metadata["plan"])
 	require.Empty(t, log.String())
-	fail = errors.New("no answer")
+	fail = errors.New("no answer to /revoke?token=opaque-rt")
 	p.attributes[1].Value = "eve@example.com"
 	_, err = s.Authenticate(t.Context(), "public", email, password)
 	checkError(t, err, "wrong")
 	require.Equal(t, []string{"opaque-rt " + sub, "opaque-rt " + sub}, revoked)
 	require.Contains(t, log.String(), "no answer")
 	require.NotContains(t, log.String(), "opaque-")
+}
+
+func TestStoreDoesNotPrintItsSecret(t *testing.T) {
+	s, err := cognito.New(cognito.Config{Region: "eu-central-1", ClientID: "client", ClientSecret: "client-secret"})
+	require.NoError(t, err)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		require.NotContains(t, fmt.Sprintf(verb, s), "client-secret", verb)
+	}
 }
 
 func TestNew(t *testing.T) {

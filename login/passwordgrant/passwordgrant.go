@@ -130,6 +130,11 @@ func New(cfg Config) (*Store, error) {
 	return &Store{cfg: cfg, client: ask.New(cfg.HTTPClient, limits, time.Now)}, nil
 }
 
+// Format names the endpoint, whatever the verb: fmt would print the client's secret.
+func (s *Store) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "passwordgrant.Store(%s)", s.cfg.TokenURL)
+}
+
 // Authenticate implements [stmigrate.LegacyUserStore]. Its errors are of the classes ErrWrongCredentials, ErrUnavailable,
 // [ErrMoreNeeded] and [ErrBlocked].
 func (s *Store) Authenticate(ctx context.Context, tenantID, email, password string) (*stmigrate.LegacyUser, error) {
@@ -197,8 +202,10 @@ func (s *Store) revoke(ctx context.Context, granted *tokens, session *stmigrate.
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
-	if err := s.cfg.Revoker.Revoke(ctx, cmp.Or(granted.Refresh, granted.Access), session); err != nil {
-		s.cfg.Logger.WarnContext(ctx, "passwordgrant: the session that the password grant opened was not revoked", "error", err)
+	token := cmp.Or(granted.Refresh, granted.Access)
+	if err := s.cfg.Revoker.Revoke(ctx, token, session); err != nil {
+		s.cfg.Logger.WarnContext(ctx, "passwordgrant: the session that the password grant opened was not revoked",
+			"error", ask.Redact(err.Error(), token))
 	}
 }
 

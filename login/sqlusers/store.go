@@ -44,9 +44,8 @@ type Config struct {
 	// [stmigrate.ErrUnsupported].
 	CountNotImported string
 
-	// Tenant is the SuperTokens tenant of users whose rows have no tenant_id; what ByEmail selects with PassTenant is of the tenant
-	// that was asked for.
-	// Users of other tenants are unknown. Default "public".
+	// Tenant is the SuperTokens tenant of users whose rows have no tenant_id; with PassTenant, what ByEmail selects is of the tenant
+	// that was asked for. Users of other tenants are unknown. Default "public".
 	Tenant string
 
 	// DummyHash is a password hash of the kind and cost that users have. It is checked where there is no user or no hash.

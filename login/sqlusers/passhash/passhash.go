@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"runtime"
 	"strings"
@@ -93,6 +94,9 @@ func New(cfg Config) (*Verifier, error) {
 	v.running = make(chan struct{}, c.Concurrency)
 	return v, nil
 }
+
+// Format writes the type's name, whatever the verb: fmt would print Firebase's signer key.
+func (v *Verifier) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "passhash.Verifier") }
 
 // Verify tells whether encoded is a hash of password. It waits for its turn until ctx ends, whose error it then returns; a check
 // that has begun is finished, since none can be stopped. Its other errors are of [ErrFormat] and [ErrLimit]; no text holds a part of

@@ -5,10 +5,11 @@ import (
 	"crypto"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,13 +57,15 @@ func TestVerify_fixtures(t *testing.T) {
 	v := verifier(t, Config{FirebaseSignerKey: signerKey(t)})
 	all := read(t, "python", "php", "node", "published")
 	require.Greater(t, len(all.Hashes), 250)
+	seen := map[string]int{}
 	for _, f := range all.Hashes {
+		seen[f.Maker]++
 		ok, err := v.Verify(t.Context(), f.Hash, f.Password)
 		require.NoError(t, err, f)
 		require.True(t, ok, f)
 		wrongs := []string{"", f.Password + "\x00", "wrong", f.Password[1:], "x" + f.Password, f.Password + " "}
 		if strings.Contains(f.Hash, "scrypt") {
-			wrongs = wrongs[:3]
+			wrongs = wrongs[:max(2, 4-seen[f.Maker])] // the first two cost nothing
 		}
 		for _, wrong := range wrongs {
 			if len(f.Password) >= 72 && bcryptInside(f.Hash) && strings.HasPrefix(wrong, f.Password[:72]) && !strings.Contains(wrong, "\x00") {
@@ -156,6 +159,8 @@ func TestVerify_mutated(t *testing.T) {
 			changes := []string{"A", "1", "$", "\n", "="}
 			if slow {
 				changes = changes[i/16%5:][:1]
+			} else {
+				changes = []string{changes[i%5], changes[(i+2)%5]}
 			}
 			for _, c := range changes {
 				if c != f.Hash[i:i+1] {
@@ -209,14 +214,15 @@ func TestVerify_limits(t *testing.T) {
 		"phpass":               "$P$Jaaaaaaaa" + strings.Repeat("b", 22),
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := verifier(t, Config{FirebaseSignerKey: signerKey(t)})
-			start := time.Now()
-			ok, err := v.Verify(t.Context(), hash, "password")
+			v := verifier(t, Config{FirebaseSignerKey: signerKey(t), Concurrency: 1})
+			v.running <- struct{}{} // so that work would wait for its turn, and end by the context
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			ok, err := v.Verify(ctx, hash, "password")
 			require.ErrorIs(t, err, ErrLimit)
 			require.NotErrorIs(t, err, ErrFormat)
 			require.False(t, ok)
 			require.ErrorIs(t, v.Check(hash), ErrLimit)
-			assert.Less(t, time.Since(start), time.Second, "work was done")
 		})
 	}
 }
@@ -295,25 +301,35 @@ func TestVerify_2x(t *testing.T) {
 }
 
 func TestVerify_waitsForItsTurn(t *testing.T) {
-	v := verifier(t, Config{Concurrency: 1})
-	v.running <- struct{}{}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error)
-	go func() {
-		_, err := v.Verify(ctx, "$2b$04$cVWp4XaNU8a4v1uMRum2SO026BWLIoQMD/TXg5uZV.0P.uO8m3YEm", "Kk4DQuMMfZL9o")
-		done <- err
-	}()
-	select {
-	case <-done:
-		t.Fatal("did not wait")
-	case <-time.After(20 * time.Millisecond):
+	const hash = "$2b$04$cVWp4XaNU8a4v1uMRum2SO026BWLIoQMD/TXg5uZV.0P.uO8m3YEm"
+	synctest.Test(t, func(t *testing.T) {
+		v := verifier(t, Config{Concurrency: 1})
+		v.running <- struct{}{}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			_, err := v.Verify(ctx, hash, "Kk4DQuMMfZL9o")
+			done <- err
+		}()
+		synctest.Wait()
+		require.Empty(t, done, "did not wait")
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		<-v.running
+		_, err := v.Verify(ctx, hash, "Kk4DQuMMfZL9o")
+		require.ErrorIs(t, err, context.Canceled, "an ended context starts no work")
+		require.Empty(t, v.running)
+	})
+}
+
+func TestVerifierDoesNotPrintTheSignerKey(t *testing.T) {
+	v, err := New(Config{FirebaseSignerKey: []byte(strings.Repeat("signer-k", 8))})
+	require.NoError(t, err)
+	decimal := strings.Trim(fmt.Sprint([]byte("signer-k")), "[]")
+	for _, verb := range []string{"%v", "%+v", "%d", "%s", "%q"} {
+		assert.NotContains(t, fmt.Sprintf(verb, v), "signer-k", verb)
+		assert.NotContains(t, fmt.Sprintf(verb, v), decimal, verb)
 	}
-	cancel()
-	require.ErrorIs(t, <-done, context.Canceled)
-	<-v.running
-	_, err := v.Verify(ctx, "$2b$04$cVWp4XaNU8a4v1uMRum2SO026BWLIoQMD/TXg5uZV.0P.uO8m3YEm", "Kk4DQuMMfZL9o")
-	require.ErrorIs(t, err, context.Canceled, "an ended context starts no work")
-	require.Empty(t, v.running)
 }
 
 func TestNew(t *testing.T) {
@@ -349,9 +365,9 @@ func TestForCore(t *testing.T) {
 	} {
 		assert.Equal(t, want, ForCore(hash), hash)
 	}
+	v := verifier(t, Config{})
 	for _, f := range read(t, "python", "php", "node").Hashes {
-		_, err := Verify(f.Hash, "x")
-		if core := ForCore(f.Hash); core != "" && err == nil {
+		if core := ForCore(f.Hash); core != "" && v.Check(f.Hash) == nil {
 			ok, err := Verify(core, f.Password)
 			require.NoError(t, err, f)
 			require.True(t, ok, f)
