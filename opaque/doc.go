@@ -52,11 +52,12 @@
 // answer is lost, the next request shows the token once more. Providers that rotate refresh tokens take that for theft unless they have
 // an interval for it; let it be longer than stmigrate.Config.Lease (30 s) and the client's pause together, for the time of the migration:
 //
-//	Auth0     "reuse interval" or leeway, 0 by default; only the last token but one is accepted
-//	          (https://support.auth0.com/center/s/article/Refresh-token-leeway)
+//	Auth0     "rotation overlap period" or leeway, 0 by default; only the last token but one is accepted
+//	          (https://auth0.com/docs/secure/tokens/refresh-tokens/configure-refresh-token-rotation)
 //	Cognito   RetryGracePeriodSeconds, 0 to 60; without rotation a token can be used again
 //	          (https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_RefreshTokenRotationType.html)
-//	Okta      grace period of 0 to 60 s; not verified
+//	Okta      "grace period for token rotation", 0 to 60 s, 30 by default
+//	          (https://developer.okta.com/docs/guides/refresh-tokens/main/)
 //	Keycloak  "Revoke Refresh Token" is off by default, and a token can be used again; else "Refresh Token Max Reuse"; not verified
 //
 // Auth0 and Okta are plain [NewRefresh]: {issuer}oauth/token, and {issuer}/v1/token. Keycloak is, too, at

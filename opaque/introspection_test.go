@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -359,12 +361,44 @@ func TestBudget(t *testing.T) {
 	cancel()
 	assertClass(t, stmigrate.ErrUnavailable, <-done, "first")
 	close(hang)
-
-	p.handler = func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
-	i = introspection(t, p, c, func(cfg *IntrospectionConfig) { cfg.HTTP.Timeout = 20 * time.Millisecond })
-	_, err = i.Verify(t.Context(), "first")
-	assertClass(t, stmigrate.ErrUnavailable, err, "first")
 }
+
+// A provider that says nothing, or stops in the middle of an answer.
+func TestTimeout(t *testing.T) {
+	hang := func(r *http.Request) error {
+		<-r.Context().Done()
+		return r.Context().Err()
+	}
+	silent := func(r *http.Request) (*http.Response, error) { return nil, hang(r) }
+	stops := func(r *http.Request) (*http.Response, error) {
+		body := io.MultiReader(strings.NewReader(`{"active":`), readerFunc(func([]byte) (int, error) { return 0, hang(r) }))
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body), Request: r}, nil
+	}
+	for name, transport := range map[string]roundTripper{"silent": silent, "stops": stops} {
+		for configured, want := range map[time.Duration]time.Duration{0: defaultTimeout, time.Minute: time.Minute} {
+			synctest.Test(t, func(t *testing.T) {
+				i, err := NewIntrospection(IntrospectionConfig{
+					Endpoint: "https://legacy.example/introspect", Client: backend, Audience: []string{"api"}, Rules: Rules{Issuer: issuer},
+					HTTP: HTTP{Client: &http.Client{Transport: transport}, Timeout: configured},
+				})
+				require.NoError(t, err)
+				start := time.Now()
+				_, err = i.Verify(t.Context(), "opaque-token")
+				assertClass(t, stmigrate.ErrUnavailable, err, "opaque-token", name)
+				assert.ErrorIs(t, err, context.DeadlineExceeded, name)
+				assert.Equal(t, want, time.Since(start), name)
+			})
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // By default no address of this network is asked, whatever the name of the endpoint resolves to.
 func TestPrivateAddresses(t *testing.T) {

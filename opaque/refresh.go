@@ -140,7 +140,8 @@ func (r *Refresh) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "opaque.Re
 
 // Verify redeems nothing and answers [stmigrate.ErrNotMine].
 func (r *Refresh) Verify(context.Context, string) (*stmigrate.OldSession, error) {
-	return nil, fmt.Errorf("%w: a refresh token is used up when it is verified; a Migrator can do that, and nothing else", stmigrate.ErrNotMine)
+	return nil, fmt.Errorf("%w: a refresh token is used up when it is verified; a Migrator can do that, and nothing else",
+		stmigrate.ErrNotMine)
 }
 
 // Peek implements [stmigrate.Redeemer]. It asks nobody.
@@ -180,14 +181,16 @@ func (r *Refresh) Redeem(ctx context.Context, token string) (*stmigrate.Redeemed
 		proof = got.id
 	}
 	if proof == "" {
-		return out, unavailable("redeeming a refresh token: the answer has no %s", map[Proof]string{AccessToken: "access token", IDToken: "ID token"}[r.proof])
+		wanted := map[Proof]string{AccessToken: "access token", IDToken: "ID token"}[r.proof]
+		return out, unavailable("redeeming a refresh token: the answer has no %s", wanted)
 	}
 	if out.Session, err = r.verifier.Verify(ctx, proof); err != nil {
 		out.Session = nil
 		return out, fmt.Errorf("what the provider gave for a refresh token: %w", classed(err))
 	}
 	if out.Session.Issuer != r.issuer {
-		err := fmt.Errorf("opaque: RefreshConfig.Verifier has sessions of the issuer %q, and RefreshConfig.Issuer is %q", out.Session.Issuer, r.issuer)
+		err := fmt.Errorf("opaque: RefreshConfig.Verifier has sessions of the issuer %q, and RefreshConfig.Issuer is %q",
+			out.Session.Issuer, r.issuer)
 		out.Session = nil
 		return out, err
 	}
@@ -198,7 +201,9 @@ func (r *Refresh) Redeem(ctx context.Context, token string) (*stmigrate.Redeemed
 func readTokens(a *ask.Answer) (tokens, error) {
 	answer, err := claims.Object(string(a.Body))
 	if a.Status != http.StatusOK {
-		if code, _ := answer["error"].(string); a.Status == http.StatusBadRequest && code == "invalid_grant" {
+		// 400 is the RFC's; Auth0 answers 403 (support.auth0.com, "403: Unknown or invalid refresh token"). 401 is about the client.
+		refusal := a.Status == http.StatusBadRequest || a.Status == http.StatusForbidden
+		if code, _ := answer["error"].(string); refusal && code == "invalid_grant" {
 			return tokens{}, invalid("the provider refused the refresh token (invalid_grant)")
 		}
 		return tokens{}, odd("redeeming a refresh token", a)
@@ -255,7 +260,8 @@ type CognitoRefreshConfig struct {
 func NewCognitoRefresh(cfg CognitoRefreshConfig) (*Refresh, error) {
 	host := func(r rune) bool { return (r < 'a' || 'z' < r) && (r < '0' || '9' < r) && r != '-' }
 	if cfg.Region == "" || strings.ContainsFunc(cfg.Region, host) || cfg.ClientID == "" {
-		return nil, fmt.Errorf("opaque: CognitoRefreshConfig.Region %q and ClientID %q are required, a region like eu-central-1", cfg.Region, cfg.ClientID)
+		return nil, fmt.Errorf("opaque: CognitoRefreshConfig.Region %q and ClientID %q are required, a region like eu-central-1",
+			cfg.Region, cfg.ClientID)
 	}
 	if cfg.Endpoint == "" {
 		cfg.Endpoint = "https://cognito-idp." + cfg.Region + ".amazonaws.com/"

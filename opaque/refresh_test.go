@@ -70,7 +70,10 @@ func TestRefresh(t *testing.T) {
 		"wrong client":        {401, `{"error":"invalid_client"}`, stmigrate.ErrUnavailable, "", "", nil},
 		"bad request":         {400, `{"error":"invalid_request"}`, stmigrate.ErrUnavailable, "", "", nil},
 		"400 of another page": {400, `<html>`, stmigrate.ErrUnavailable, "", "", nil},
-		"forbidden":           {403, `{"error":"invalid_grant"}`, stmigrate.ErrUnavailable, "", "", nil}, // Auth0: a rule or a limit
+		"refused by Auth0": {403, `{"error":"invalid_grant","error_description":"Unknown or invalid refresh token."}`,
+			stmigrate.ErrInvalidSession, "", "", nil},
+		"forbidden by a rule": {403, `{"error":"access_denied"}`, stmigrate.ErrUnavailable, "", "", nil},
+		"another 403":         {403, `<html>`, stmigrate.ErrUnavailable, "", "", nil},
 		"elsewhere":           {307, ``, stmigrate.ErrUnavailable, "", "", nil},
 		"limited":             {429, ``, stmigrate.ErrUnavailable, "", "", nil},
 		"down":                {502, ``, stmigrate.ErrUnavailable, "", "", nil},
@@ -272,11 +275,12 @@ func FuzzTokenAnswer(f *testing.F) {
 	f.Add(200, []byte(`{"access_token":"at","token_type":"Bearer","refresh_token":"rt-2"}`))
 	f.Add(200, []byte(`{"AuthenticationResult":{"AccessToken":"at","TokenType":"Bearer"}}`))
 	f.Add(400, []byte(`{"error":"invalid_grant"}`))
+	f.Add(403, []byte(`{"error":"invalid_grant"}`))
 	f.Add(400, []byte(`{"__type":"x#NotAuthorizedException"}`))
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		for _, read := range []func(*ask.Answer) (tokens, error){readTokens, readCognito} {
 			got, err := read(&ask.Answer{Status: status, Body: body})
-			if err != nil && !errors.Is(err, stmigrate.ErrUnavailable) && (status != 400 || !errors.Is(err, stmigrate.ErrInvalidSession)) {
+			if err != nil && !errors.Is(err, stmigrate.ErrUnavailable) && (status != 400 && status != 403 || !errors.Is(err, stmigrate.ErrInvalidSession)) {
 				t.Fatalf("%d %q: %v", status, body, err)
 			}
 			if status != 200 && (err == nil || got != tokens{}) {

@@ -216,6 +216,7 @@ func (v *SQL) row(ctx context.Context, key any) (map[string]any, error) {
 	if err != nil {
 		return nil, failed("SQLConfig.Query", err)
 	}
+	columns = slices.Clone(columns) // the driver's, and maybe those of every query on the connection
 	for i := range columns {
 		columns[i] = strings.ToLower(columns[i])
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/revoke"
 )
 
 // DescopeConfig configures [Descope]. ProjectID is required.
@@ -23,14 +24,13 @@ type DescopeConfig struct {
 // Session tokens need no audience: the issuer is the project.
 //
 // The user is dsub where there is one, else sub. The issuer is the project's ID, or an address that ends with it. No claim is the
-// session: each token is exchanged once. All applications of a project share its sessions.
+// session: each token is exchanged once. All applications of a project share its sessions. What ends one session at Descope is its
+// refresh token; by the user's ID all sessions of the user end.
 //
 // https://docs.descope.com/session-overview, https://docs.descope.com/identity-federation/inbound-apps/authorization-server,
 // https://github.com/descope/go-sdk/blob/main/descope/types.go
 func Descope(cfg DescopeConfig) (*Preset, error) {
-	if cfg.Domain == "" {
-		cfg.Domain = "api.descope.com"
-	}
+	cfg.Domain = cfg.domain()
 	if err := firstError(needID("DescopeConfig.ProjectID", cfg.ProjectID), needHost("DescopeConfig.Domain", cfg.Domain)); err != nil {
 		return nil, err
 	}
@@ -46,6 +46,19 @@ func Descope(cfg DescopeConfig) (*Preset, error) {
 		},
 		OtherIssuers: []string{base + "/" + cfg.ProjectID, base + "/v1/apps/" + cfg.ProjectID},
 	}, nil
+}
+
+func (cfg DescopeConfig) domain() string {
+	if cfg.Domain == "" {
+		return "api.descope.com"
+	}
+	return cfg.Domain
+}
+
+// Revocation is for [revoke.NewDescope], which ends the one session, by its refresh token. Set Token, which finds that one. To end
+// all sessions of the user by the user's ID, use [revoke.DescopeRevokeAllSessionsOfUser].
+func (cfg DescopeConfig) Revocation() revoke.DescopeConfig {
+	return revoke.DescopeConfig{ProjectID: cfg.ProjectID, BaseURL: "https://" + cfg.domain()}
 }
 
 // audience refuses tokens that say for whom they are and leave the project out.

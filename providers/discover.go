@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/internal/ask"
 	"github.com/stmigrate/stmigrate/internal/safedial"
 )
 
@@ -123,15 +123,10 @@ func (cfg DiscoverConfig) address(text string) error {
 		return fmt.Errorf("%q: scheme and host wanted, without user, query and fragment", u.Redacted())
 	case u.Scheme == "https":
 		return nil
-	case u.Scheme == "http" && slices.Contains(cfg.AllowPrivate, u.Hostname()) && loopback(u.Hostname()):
+	case u.Scheme == "http" && slices.Contains(cfg.AllowPrivate, u.Hostname()) && ask.Loopback(u.Hostname()):
 		return nil
 	}
 	return fmt.Errorf("%q: https wanted", text)
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 var errRedirected = errors.New("it redirects, which is not followed")

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -79,6 +80,8 @@ func TestDiscoverIDTokens(t *testing.T) {
 		"access token": {"scope": "openid"}, "access token of Okta": {"scp": []string{"openid"}}, "logout token": {"events": stmigratetest.Claims{}},
 		"machine": {"azp": "web", "sub": "web"}, "of another presenter": {"azp": "other"}, "azp no string": {"azp": 7},
 		"for several, of nobody": {"aud": []string{"web", "other"}}, "for several, of another": {"aud": []string{"web", "other"}, "azp": "other"},
+		"access token of another client": {"client_id": "other", "jti": "1"}, "Okta's, of another client": {"cid": "other"},
+		"of two clients": {"azp": "web", "client_id": "other"},
 	} {
 		_, err := v.Verify(t.Context(), iss.Token(claims))
 		assert.ErrorIs(t, err, stmigrate.ErrInvalidSession, name)
@@ -205,34 +208,44 @@ func isUnavailable(err error) bool {
 	return assert.ErrorIs(new(testing.T), err, stmigrate.ErrUnavailable)
 }
 
+// A provider that accepts the connection and says nothing, or stops in the middle of an answer. The call has an end of its own, and
+// the caller's, if that is earlier.
 func TestDiscoverThatHangs(t *testing.T) {
-	iss := stmigratetest.NewIssuer(t)
-	iss.Hang()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	_, err := Discover(ctx, iss.Issuer(), discoverConfig)
-	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-}
-
-// The call has an end of its own, well before the caller's.
-func TestDiscoverEnds(t *testing.T) {
-	var left time.Duration
-	client := &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-		deadline, _ := r.Context().Deadline()
-		left = time.Until(deadline)
-		return nil, io.ErrUnexpectedEOF
-	})}
-	cfg := discoverConfig
-	cfg.HTTPClient = client
-	_, err := Discover(context.Background(), "https://sso.example.com", cfg)
-	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
-	assert.InDelta(t, discoverTimeout, left, float64(time.Second))
+	silent := func(r *http.Request) (*http.Response, error) {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	stops := func(r *http.Request) (*http.Response, error) {
+		body := io.MultiReader(strings.NewReader(`{"issuer":`), readerFunc(func([]byte) (int, error) {
+			<-r.Context().Done()
+			return 0, r.Context().Err()
+		}))
+		return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(body), Request: r}, nil
+	}
+	for name, transport := range map[string]roundTripper{"silent": silent, "stops": stops} {
+		for caller, want := range map[time.Duration]time.Duration{time.Hour: discoverTimeout, time.Second: time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				cfg := discoverConfig
+				cfg.HTTPClient = &http.Client{Transport: transport}
+				ctx, cancel := context.WithTimeout(t.Context(), caller)
+				defer cancel()
+				start := time.Now()
+				_, err := Discover(ctx, "https://sso.example.com", cfg)
+				require.ErrorIs(t, err, stmigrate.ErrUnavailable, name)
+				require.ErrorIs(t, err, context.DeadlineExceeded, name)
+				assert.Equal(t, want, time.Since(start), name)
+			})
+		}
+	}
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // Addresses of this machine and of private networks are refused when they are dialled, whatever name leads there.
 func TestDiscoverPrivateAddresses(t *testing.T) {

@@ -25,7 +25,7 @@
 //	Stytch      session JWT                         sub          session.id         all of the project
 //	Logto       access token                        sub          -                  -
 //	Zitadel     access token                        sub          -                  -
-//	any other   by [Discover]                       sub          sid                all of the single sign-on session
+//	any other   by Discover                         sub          sid                all of the single sign-on session
 //
 // Applications that share a session share its exchange: the first one to exchange it gets the SuperTokens session, and for the
 // others it is [stmigrate.ErrAlreadyMigrated] after the grace period. Where no claim is the session, each token is exchanged for
@@ -33,7 +33,7 @@
 //
 // The first five are proven: held to tokens that the provider's documentation prints or describes (Firebase's prints none), or that
 // its servers were seen to issue, with address and date in stmigratetest/testdata/providers, and to every attack in
-// [stmigratetest.Issuer.Wrong] made of them. None was held to a live account. The others follow the documentation alone, and say so.
+// stmigratetest's Issuer.Wrong made of them. None was held to a live account. The others follow the documentation alone, and say so.
 // Hold yours to real tokens in [stmigrate.Shadow] mode before the rollout, whichever it is.
 //
 // docs/auth0.md, cognito.md, okta.md, firebase.md and keycloak.md say what to switch on, and how to stop.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/revoke"
 )
 
 // EntraConfig configures [Entra]. TenantIDs, Audience and ClientIDs are required.
@@ -30,8 +31,8 @@ type EntraConfig struct {
 // The user is "{tid}.{oid}": sub is another one for each application, and oid alone is not unique over tenants. Sessions of all
 // TenantIDs have the first one's issuer; the claim iss has each one's own. The session is sid where the optional claim is configured:
 // the browser's, shared by its applications; else each token (uti) is exchanged once. Microsoft has no endpoint that ends one
-// session: leave it to expire. With several TenantIDs the keys are those of all tenants, and that Microsoft limits a key to
-// an issuer is not checked.
+// session: end all of the user's, or leave it to expire. With several TenantIDs the keys are those of all tenants, and that Microsoft
+// limits a key to an issuer is not checked.
 //
 // https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference,
 // https://learn.microsoft.com/entra/identity-platform/claims-validation
@@ -92,4 +93,13 @@ func entraUser(s *stmigrate.OldSession, issuer string) error {
 		s.TokenID = id
 	}
 	return nil
+}
+
+// Revocation is for [revoke.EntraRevokeAllSessionsOfUser]: Entra ends all sessions of a user or none. Set Token. With several
+// TenantIDs it is for one tenant alone, and names none: set TenantID, too, in one for each.
+func (cfg EntraConfig) Revocation() revoke.EntraConfig {
+	if len(cfg.TenantIDs) != 1 {
+		return revoke.EntraConfig{}
+	}
+	return revoke.EntraConfig{TenantID: cfg.TenantIDs[0]}
 }

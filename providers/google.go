@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/revoke"
 )
 
 // GoogleConfig configures [Google]. ClientIDs is required.
@@ -25,8 +26,8 @@ type GoogleConfig struct {
 // any audience, so azp, where there is one, must be a client of yours, and the e-mail address no service account's.
 //
 // The user is sub, never the e-mail address. Google writes iss with https:// and without, for the same users. No claim is the
-// session: each token is exchanged once, and applications share none. Google's revocation takes the app's whole grant away: leave ID
-// tokens to expire.
+// session: each token is exchanged once, and applications share none. An ID token cannot be revoked, and Google's revocation takes
+// the app's whole grant away: leave ID tokens to expire, unless the app holds a token of the user's that must go, too.
 //
 // https://developers.google.com/identity/openid-connect/openid-connect#validatinganidtoken
 func Google(cfg GoogleConfig) (*Preset, error) {
@@ -51,10 +52,27 @@ func Google(cfg GoogleConfig) (*Preset, error) {
 			}, noActor(false)...),
 		},
 		OtherIssuers: []string{"accounts.google.com"},
+		Endpoints:    Endpoints{Revocation: googleRevocation},
 		opaque:       "Google's access tokens are opaque: have the client show its ID token",
 	}
 	if len(cfg.HostedDomains) > 0 {
 		p.JWT.Checks = append(p.JWT.Checks, is("hd", slices.Clone(cfg.HostedDomains)...))
 	}
 	return p, nil
+}
+
+const googleRevocation = "https://oauth2.googleapis.com/revoke"
+
+// Revocation is for [revoke.NewRFC7009], which revokes an access or refresh token of the user's, and with it all that the user
+// granted to the Cloud project: on every device, and for as long as the user does not consent again. Set Token, which finds that
+// token: Google takes no ID token there, and answers an access token that has expired as one that is revoked, though the grant goes
+// on. Google asks for no client, and ClientIDs[0] is sent as one.
+//
+// https://developers.google.com/identity/protocols/oauth2/web-server#tokenrevoke
+func (cfg GoogleConfig) Revocation() revoke.RFC7009Config {
+	c := revoke.RFC7009Config{Endpoint: googleRevocation, InvalidTokenIsOver: true}
+	if len(cfg.ClientIDs) > 0 {
+		c.Client = revoke.ClientAuth{Method: revoke.PublicClient, ID: cfg.ClientIDs[0]}
+	}
+	return c
 }

@@ -23,7 +23,9 @@ type LogtoConfig struct {
 // Refused: ID tokens, machine tokens (sub is the application), tokens of other applications and for other resources. Without a
 // resource, access tokens are opaque.
 //
-// The user is sub. No claim is the session: each token (jti) is exchanged once; tokens are issued to one application each.
+// The user is sub. No claim is the session: each token (jti) is exchanged once; tokens are issued to one application each. Logto
+// revokes no access token that is a JWT, and older servers say 200 to it: show Endpoints.Revocation the refresh token. Its
+// Management API ends sessions by an ID that is in no token.
 //
 // https://docs.logto.io/authorization/validate-access-tokens
 func Logto(cfg LogtoConfig) (*Preset, error) {

@@ -199,15 +199,19 @@ func ofClient(ids []string, claims ...string) check {
 }
 
 // presented wants an ID token to have been issued to one of ids: it says so (azp), or has that one audience (OpenID Connect Core
-// §3.1.3.7, 3 to 5). Some providers give an application ID tokens that are for others, too.
+// §3.1.3.7, 3 to 5). Some providers give an application ID tokens that are for others, too. Access tokens, which have other names for
+// the client (RFC 9068 §2.2: client_id), may be for one of ids and another's.
 func presented(ids []string) check {
 	ids = slices.Clone(ids)
 	return func(s *stmigrate.OldSession) error {
-		azp, ok := s.Claims["azp"]
-		if id, _ := azp.(string); ok && !slices.Contains(ids, id) {
-			return invalid("the ID token was issued to another client (azp) than those that are configured")
+		for _, claim := range []string{"azp", "client_id", "cid"} {
+			if client, ok := s.Claims[claim]; ok {
+				if id, _ := client.(string); !slices.Contains(ids, id) {
+					return invalid("the ID token was issued to another client (%s) than those that are configured", claim)
+				}
+			}
 		}
-		if !ok && len(audiences(s.Claims["aud"])) != 1 {
+		if _, ok := s.Claims["azp"]; !ok && len(audiences(s.Claims["aud"])) != 1 {
 			return invalid("the ID token is for several audiences (aud) and does not say to which client it was issued (azp)")
 		}
 		return nil

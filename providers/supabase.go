@@ -24,12 +24,14 @@ type SupabaseConfig struct {
 // Supabase is the preset for access tokens of Supabase Auth. Unproven: it follows the documentation and was held to no token of
 // Supabase's.
 //
-// Refused: the project's API keys, which are JWTs of the roles anon and service_role, anonymous users, tokens without a session.
+// Refused: the project's API keys, which are JWTs of the roles anon and service_role, anonymous users, tokens without a session, and
+// those of OAuth clients, which are third parties' and differ by client_id alone.
 //
 // The user is sub. The session is session_id: one for each sign-in, kept over refreshes. All applications of a project have the same
 // audience: two that share the browser's storage share the session.
 //
-// https://supabase.com/docs/guides/auth/jwt-fields, https://supabase.com/docs/guides/auth/jwts
+// https://supabase.com/docs/guides/auth/jwt-fields, https://supabase.com/docs/guides/auth/jwts,
+// https://supabase.com/docs/guides/auth/oauth-server/token-security
 func Supabase(cfg SupabaseConfig) (*Preset, error) {
 	if err := needHost("SupabaseConfig.Domain", cfg.Domain); err != nil {
 		return nil, err
@@ -50,6 +52,7 @@ func Supabase(cfg SupabaseConfig) (*Preset, error) {
 			SessionIDClaims: []string{"session_id"},
 			Checks: append([]check{
 				is("role", slices.Clone(cfg.Roles)...), has("session_id", "it belongs to no session"),
+				hasNot("client_id", "it was issued to an OAuth client of the project, not to a page of its own"),
 				func(s *stmigrate.OldSession) error {
 					if anonymous, ok := s.Claims["is_anonymous"]; ok && anonymous != false && (anonymous != true || !cfg.AllowAnonymous) {
 						return invalid("the user is anonymous (is_anonymous); see AllowAnonymous")

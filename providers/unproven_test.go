@@ -1,11 +1,15 @@
 package providers_test
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"io"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +19,7 @@ import (
 
 	"github.com/stmigrate/stmigrate"
 	"github.com/stmigrate/stmigrate/providers"
+	"github.com/stmigrate/stmigrate/revoke"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -179,6 +184,7 @@ var unproven = map[string]struct {
 			"anonymous":                   invalid(claims{"is_anonymous": true}),
 			"is_anonymous no boolean":     invalid(claims{"is_anonymous": "false"}),
 			"no session":                  invalid(claims{"session_id": nil}),
+			"an OAuth client's":           invalid(claims{"client_id": "9a8b7c6d-5e4f-3a2b-1c0d-9e8f7a6b5c4d", "user_id": "123e4567-e89b-12d3-a456-426614174001"}),
 			"another project":             notMine(claims{"iss": "https://tsrqponmlkjihgfedcba.supabase.co/auth/v1"}),
 			"issuer without its path":     notMine(claims{"iss": "https://abcdefghijklmnopqrst.supabase.co"}),
 		},
@@ -315,7 +321,7 @@ func TestUnprovenPresets(t *testing.T) {
 			require.NoError(t, err)
 			now := time.Now()
 			token := func(change claims) string {
-				all := claims{"iat": now.Unix(), "exp": now.Add(time.Minute).Unix()}
+				all := claims{"iat": now.Unix(), "exp": now.Add(time.Hour).Unix()}
 				maps.Copy(all, of.right)
 				maps.Copy(all, change)
 				maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil })
@@ -383,7 +389,7 @@ func TestUnprovenSwitches(t *testing.T) {
 			require.NoError(t, err)
 			v, err := preset.Verifier()
 			require.NoError(t, err)
-			all := claims{"exp": time.Now().Add(time.Minute).Unix()}
+			all := claims{"exp": time.Now().Add(time.Hour).Unix()}
 			maps.Copy(all, unproven[c.like].right)
 			maps.Copy(all, c.change)
 			maps.DeleteFunc(all, func(_ string, v any) bool { return v == nil })
@@ -400,7 +406,7 @@ func TestSupabaseHS256(t *testing.T) {
 	require.NoError(t, err)
 	v, err := preset.Verifier()
 	require.NoError(t, err)
-	all := claims{"exp": time.Now().Add(time.Minute).Unix()}
+	all := claims{"exp": time.Now().Add(time.Hour).Unix()}
 	maps.Copy(all, unproven["Supabase"].right)
 	_, err = v.Verify(t.Context(), hs256(t, secret, all))
 	require.NoError(t, err)
@@ -427,7 +433,7 @@ func TestAuth0HS256(t *testing.T) {
 	require.NoError(t, err)
 	all := claims{
 		"iss": "https://my-domain.auth0.com/", "sub": "auth0|1", "aud": "https://example.com/health-api", "azp": "my_client_id",
-		"exp": time.Now().Add(time.Minute).Unix(),
+		"exp": time.Now().Add(time.Hour).Unix(),
 	}
 	_, err = v.Verify(t.Context(), hs256(t, cfg.SigningSecret, all))
 	require.NoError(t, err)
@@ -608,4 +614,56 @@ func TestRevocationConfigs(t *testing.T) {
 	assert.Equal(t, "https://x.supabase.co", providers.SupabaseConfig{Domain: "x.supabase.co"}.Revocation().BaseURL)
 	assert.Equal(t, "https://test.stytch.com", providers.StytchConfig{ProjectID: "project-test-1"}.Revocation().BaseURL)
 	assert.Equal(t, "https://api.stytch.com", providers.StytchConfig{ProjectID: "project-live-1"}.Revocation().BaseURL)
+	assert.Empty(t, providers.ClerkConfig{}.Revocation().BaseURL, "Clerk's own")
+	assert.Empty(t, providers.WorkOSConfig{}.Revocation().BaseURL, "WorkOS' own")
+	assert.Equal(t, revoke.DescopeConfig{ProjectID: "P2", BaseURL: "https://api.descope.com"}, providers.DescopeConfig{ProjectID: "P2"}.Revocation())
+	assert.Equal(t, "https://auth.example.com", providers.DescopeConfig{ProjectID: "P2", Domain: "auth.example.com"}.Revocation().BaseURL)
+	assert.Equal(t, "https://x.zitadel.cloud", providers.ZitadelConfig{Domain: "x.zitadel.cloud"}.Revocation().BaseURL)
+
+	assert.Equal(t, tenant1, providers.EntraConfig{TenantIDs: []string{tenant1}}.Revocation().TenantID)
+	several := providers.EntraConfig{TenantIDs: []string{tenant1, tenant2}}.Revocation()
+	several.Token = revoke.StaticToken("token")
+	_, err := revoke.EntraRevokeAllSessionsOfUser(several)
+	assert.ErrorContains(t, err, "EntraConfig.TenantID", "a tenant must be named")
+}
+
+// A client of Google's shows ID tokens, and Google says of them what it says of tokens that are over.
+func TestGoogleRevokesNoIDToken(t *testing.T) {
+	google := providers.GoogleConfig{ClientIDs: []string{"web.apps.googleusercontent.com"}}
+	preset, err := providers.Google(google)
+	require.NoError(t, err)
+	cfg := google.Revocation()
+	assert.Equal(t, preset.Endpoints.Revocation, cfg.Endpoint)
+	_, err = revoke.NewRFC7009(cfg)
+	assert.ErrorContains(t, err, "RFC7009Config.Token is required")
+	cfg.Token = func(context.Context, string, *stmigrate.OldSession) (string, error) { return "1//refresh", nil }
+	_, err = revoke.NewRFC7009(cfg)
+	assert.NoError(t, err)
+}
+
+// What the preset makes of a token is what the revoker needs: tenant and user, whatever the subject is.
+func TestEntraRevocation(t *testing.T) {
+	p := unproven["Entra"]
+	iss := stmigratetest.NewIssuer(t)
+	preset, err := p.preset()
+	require.NoError(t, err)
+	preset.StaticKeys, err = stmigrate.ParseKeys(iss.JWKS())
+	require.NoError(t, err)
+	v, err := preset.Verifier()
+	require.NoError(t, err)
+	s, err := v.Verify(t.Context(), iss.Token(p.right))
+	require.NoError(t, err)
+
+	var called []string
+	graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		called = append(called, r.Method+" "+r.URL.Path)
+		_, _ = io.WriteString(w, `{"value":true}`)
+	}))
+	t.Cleanup(graph.Close)
+	cfg := providers.EntraConfig{TenantIDs: []string{s.Claims["tid"].(string)}}.Revocation()
+	cfg.BaseURL, cfg.Token = graph.URL, revoke.StaticToken("token")
+	r, err := revoke.EntraRevokeAllSessionsOfUser(cfg)
+	require.NoError(t, err)
+	require.NoError(t, r.Revoke(t.Context(), "token", s))
+	assert.Equal(t, []string{"POST /v1.0/users/" + p.right["oid"].(string) + "/revokeSignInSessions"}, called)
 }

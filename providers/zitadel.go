@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/revoke"
 )
 
 // ZitadelConfig configures [Zitadel]. All fields are required.
@@ -22,7 +23,8 @@ type ZitadelConfig struct {
 // Refused: ID tokens, which have the same audience (auth_time, amr, at_hash, no jti), tokens of other applications, tokens with act.
 // Not told apart: service users, whose tokens look like people's. If there are any that may use one of ClientIDs, append a check.
 //
-// The user is sub. No claim is the session: each token (jti) is exchanged once; tokens are issued to one application each.
+// The user is sub. No claim is the session: each token (jti) is exchanged once; tokens are issued to one application each. ZITADEL
+// ends a session by an ID that access tokens do not have, or revokes tokens, which others that verify JWTs do not hear of.
 //
 // https://zitadel.com/docs/apis/openidoauth/claims, https://zitadel.com/docs/apis/openidoauth/endpoints
 func Zitadel(cfg ZitadelConfig) (*Preset, error) {
@@ -47,4 +49,10 @@ func Zitadel(cfg ZitadelConfig) (*Preset, error) {
 		},
 		opaque: "ZITADEL issues opaque access tokens to applications whose setting is Bearer: set it to JWT",
 	}, nil
+}
+
+// Revocation is for [revoke.NewZitadel], which ends the one session. Set Token. Its ID is in the ID token alone (sid): who does not
+// keep it revokes the refresh token by Preset.Endpoints.Revocation, which ends its access token, too.
+func (cfg ZitadelConfig) Revocation() revoke.ZitadelConfig {
+	return revoke.ZitadelConfig{BaseURL: "https://" + cfg.Domain}
 }

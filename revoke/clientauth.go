@@ -114,7 +114,7 @@ func basic(user, password string) string {
 // TokenSource returns the credential for a provider's API. It is called for each call, so it should remember what it fetched.
 type TokenSource func(ctx context.Context) (string, error)
 
-// StaticToken is for API keys that do not expire: Clerk's, WorkOS', Okta's.
+// StaticToken is for API keys that do not expire: Clerk's, WorkOS', Okta's, Descope's.
 func StaticToken(key string) TokenSource {
 	return func(context.Context) (string, error) { return key, nil }
 }
@@ -187,6 +187,11 @@ func NewClientCredentials(cfg ClientCredentialsConfig) (*ClientCredentials, erro
 	}
 	cfg.Scopes = append([]string(nil), cfg.Scopes...)
 	return &ClientCredentials{cfg: cfg, client: c, turn: make(chan struct{}, 1)}, nil
+}
+
+// Format names the endpoint, whatever the verb: fmt would print the client's secret and the token.
+func (c *ClientCredentials) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "revoke.ClientCredentials(%s)", c.cfg.TokenURL)
 }
 
 // Token returns a token that is good for a while: for nine tenths of its life, an hour at the most. Callers who come while one

@@ -28,9 +28,16 @@
 //	          SupabaseRevokeAllSessionsOfUser        user's token     all sessions of the user
 //	WorkOS    WorkOS                                 API key          session
 //	Stytch    Stytch                                 project secret   session
+//	Entra     EntraRevokeAllSessionsOfUser           application      all sessions of the user; there is no other way
+//	Descope   Descope                                refresh token    session
+//	          DescopeRevokeAllSessionsOfUser         management key   all sessions of the user
+//	Logto     RFC7009 at /oidc/token/revocation      refresh token    the grant; JWTs are refused, or ignored by older servers
+//	Zitadel   Zitadel                                session ID       session, in all applications
+//	          RFC7009 at /oauth/v2/revoke            refresh token    refresh token and its access token
+//	Google    RFC7009 with InvalidTokenIsOver        Google's token   the user's whole grant; Google's own session goes on
 //	own rows  SQL                                    one statement    one row
 //	          SQLRevokeAllSessionsOfUser             one statement    all rows of the user
-//	any other [stmigrate.RevokerFunc]
+//	any other stmigrate.RevokerFunc
 //
 // [ClearCookies] takes the legacy cookies from the browser, too; [All] and [ByIssuer] combine revokers.
 //
@@ -60,6 +67,8 @@
 //	Firebase  10 a second                   account configuration updates
 //	Clerk     1000 in 10 seconds            production; development 100
 //	WorkOS    500 in 10 seconds             writes in an environment
+//	Entra     3000 in 150 seconds           writes of an application in a tenant
+//	Descope   500 a minute                  user management in a project
 //
 // The method Budget has it as a value; zero where the provider publishes none.
 //

@@ -44,6 +44,43 @@ func ExampleNewRFC7009() {
 	// Output: <nil> true
 }
 
+// Users of two tenants of Entra: each is revoked with the token of the tenant's own.
+func ExampleEntraRevokeAllSessionsOfUser() {
+	graph := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // Microsoft Graph, in this process
+		fmt.Println(r.Header.Get("Authorization"), r.Method, r.URL.Path)
+		_, _ = fmt.Fprint(w, `{"value": true}`)
+	}))
+	defer graph.Close()
+
+	byTenant := make(map[string]stmigrate.Revoker)
+	for tenant, token := range map[string]revoke.TokenSource{ // Token of a ClientCredentials each
+		"11111111-1111-1111-1111-111111111111": revoke.StaticToken("token-1"),
+		"22222222-2222-2222-2222-222222222222": revoke.StaticToken("token-2"),
+	} {
+		r, err := revoke.EntraRevokeAllSessionsOfUser(revoke.EntraConfig{TenantID: tenant, Token: token, BaseURL: graph.URL})
+		if err != nil {
+			log.Fatal(err)
+		}
+		byTenant[tenant] = r
+	}
+	revoker := stmigrate.RevokerFunc(func(ctx context.Context, token string, s *stmigrate.OldSession) error {
+		tenant, _ := s.Claims["tid"].(string)
+		r, ok := byTenant[tenant]
+		if !ok {
+			return &stmigrate.RevokeError{Err: errors.New("a tenant that is not configured"), Permanent: true}
+		}
+		return r.Revoke(ctx, token, s)
+	})
+
+	err := revoker.Revoke(context.Background(), "what the client showed", &stmigrate.OldSession{Claims: map[string]any{
+		"tid": "22222222-2222-2222-2222-222222222222", "oid": "6e7b768e-07e2-4810-8459-485f84f8f204",
+	}})
+	fmt.Println(err)
+	// Output:
+	// Bearer token-2 POST /v1.0/users/6e7b768e-07e2-4810-8459-485f84f8f204/revokeSignInSessions
+	// <nil>
+}
+
 // Two providers, one of which has its session in a cookie of the backend's own domain.
 func ExampleByIssuer() {
 	clerk, err := revoke.NewClerk(revoke.ClerkConfig{Token: revoke.StaticToken("sk_live_example")})

@@ -177,9 +177,9 @@ func (a *answer) object() map[string]any {
 	return fields
 }
 
-// errorCode matches what providers name errors by: OAuth and most others, Google, Okta, AWS. Nothing else of an answer gets
-// into an error's text: a provider may repeat what it was sent.
-var errorCode = regexp.MustCompile(`^(?:[a-z_]{1,64}|[A-Z_]{1,64}|E[0-9]{7}|[A-Za-z]{1,55}Exception)$`)
+// errorCode matches what providers name errors by: OAuth and most others, Google, Okta, Descope, AWS. Nothing else of an
+// answer gets into an error's text: a provider may repeat what it was sent.
+var errorCode = regexp.MustCompile(`^(?:[a-z_]{1,64}|[A-Z_]{1,64}|E[0-9]{6,7}|[A-Za-z]{1,55}Exception)$`)
 
 // code returns the member of that name if it is the name of an error, else "".
 func code(fields map[string]any, name string) string {

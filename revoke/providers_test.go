@@ -147,6 +147,14 @@ var oneSession = map[string]provider{
 		func(base string, h HTTP) (stmigrate.Revoker, error) {
 			return NewSupabase(SupabaseConfig{BaseURL: base, APIKey: "anon", HTTP: h})
 		}, nil, map[string]string{"Apikey": "anon"}, func(id string) string { return unsignedJWT(`{"session_id":"` + id + `"}`) }},
+	"Descope": {"descope", stmigrate.RevocationBudget{},
+		func(base string, h HTTP) (stmigrate.Revoker, error) {
+			return NewDescope(DescopeConfig{ProjectID: "P2project", Token: findsRefreshToken, BaseURL: base, HTTP: h})
+		}, nil, map[string]string{"Content-Type": "application/json"}, nil},
+	"Zitadel": {"zitadel", stmigrate.RevocationBudget{},
+		func(base string, h HTTP) (stmigrate.Revoker, error) {
+			return NewZitadel(ZitadelConfig{BaseURL: base, Token: apiKey, HTTP: h})
+		}, call("DELETE", "/v2/sessions/{id}", "{}"), bearer("api-key-SECRET"), nil},
 }
 
 var allSessions = map[string]provider{
@@ -185,6 +193,25 @@ var allSessions = map[string]provider{
 		func(base string, h HTTP) (stmigrate.Revoker, error) {
 			return SupabaseRevokeAllSessionsOfUser(SupabaseConfig{BaseURL: base, APIKey: "anon", HTTP: h})
 		}, call("POST", "/auth/v1/logout?scope=global", ""), bearer("token-SECRET-ada"), func(string) string { return "token-SECRET-ada" }},
+	"Entra": {"entra-user", stmigrate.RevocationBudget{Calls: 3000, Per: 150 * time.Second},
+		func(base string, h HTTP) (stmigrate.Revoker, error) {
+			return EntraRevokeAllSessionsOfUser(EntraConfig{TenantID: entraTenant, Token: apiKey, BaseURL: base, HTTP: h})
+		}, call("POST", "/v1.0/users/"+entraUser+"/revokeSignInSessions", ""), bearer("api-key-SECRET"),
+		func(string) string { return "token-SECRET-ada" }}, // its claims, which the session has
+	"Descope": {"descope-user", stmigrate.RevocationBudget{Calls: 500, Per: time.Minute},
+		func(base string, h HTTP) (stmigrate.Revoker, error) {
+			return DescopeRevokeAllSessionsOfUser(DescopeUserConfig{ProjectID: "P2project", Token: apiKey, BaseURL: base, HTTP: h})
+		}, call("POST", "/v1/mgmt/user/logout", `{"userId":"{id}"}`), bearer("P2project:api-key-SECRET"), nil},
+}
+
+const (
+	entraTenant = "11111111-2222-3333-4444-555555555555"
+	entraUser   = "6e7b768e-07e2-4810-8459-485f84f8f204"
+)
+
+// adas is a session of hers. At Entra she is known by its claims.
+func adas(sessionID string) *stmigrate.OldSession {
+	return &stmigrate.OldSession{Subject: "ada", SessionID: sessionID, Claims: map[string]any{"tid": entraTenant, "oid": entraUser}}
 }
 
 func bearer(token string) map[string]string {
@@ -238,8 +265,14 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *fakeAPI) isCall(r *http.Request, body, id string) bool {
-	if f.provider.calls == nil { // Supabase: the token says which
-		return r.Method+" "+r.RequestURI == "POST /auth/v1/logout?scope=local" && r.Header.Get("Authorization") == "Bearer "+f.provider.shown(id)
+	if f.provider.calls == nil { // a token says which
+		switch r.Method + " " + r.RequestURI {
+		case "POST /auth/v1/logout?scope=local": // Supabase
+			return r.Header.Get("Authorization") == "Bearer "+f.provider.shown(id)
+		case "POST /v1/auth/logout": // Descope
+			return r.Header.Get("Authorization") == "Bearer P2project:refresh-"+id
+		}
+		return false
 	}
 	return f.provider.calls(id)[0] == [2]string{r.Method + " " + r.RequestURI, body}
 }
@@ -293,7 +326,7 @@ func TestProvidersAnswers(t *testing.T) {
 					u := serve(t, func(w http.ResponseWriter, _ *http.Request) { answer.write(w) })
 					r, err := p.open(u, HTTP{Now: newClock().Now})
 					require.NoError(t, err)
-					err = r.Revoke(t.Context(), p.shown("sid-SECRET"), &stmigrate.OldSession{Subject: "ada", SessionID: "sid-SECRET"})
+					err = r.Revoke(t.Context(), p.shown("sid-SECRET"), adas("sid-SECRET"))
 					assert.Equal(t, answer.Want, kindOf(t, err))
 					assert.Equal(t, time.Duration(answer.RetryAfter)*time.Second, retryAfter(err))
 					if err != nil {
@@ -324,7 +357,7 @@ func TestAllSessionsOfUser(t *testing.T) {
 			r, err := p.open(u, HTTP{Now: newClock().Now})
 			require.NoError(t, err)
 			require.IsType(t, (*AllSessionsOfUser)(nil), r, "its type says what it ends")
-			require.NoError(t, r.Revoke(t.Context(), p.shown(""), &stmigrate.OldSession{Subject: "ada"}))
+			require.NoError(t, r.Revoke(t.Context(), p.shown(""), adas("")))
 			assert.Equal(t, p.calls("ada"), got)
 			assert.Equal(t, permanentKind, kindOf(t, r.Revoke(t.Context(), p.shown(""), nil)))
 			for _, subject := range []string{"", "..", "a\nb"} {
@@ -347,7 +380,7 @@ func TestUndocumentedSuccess(t *testing.T) {
 		success, _ := readGolden(t, p.golden).find("success")
 		r, err := p.open(u, HTTP{})
 		require.NoError(t, err)
-		err = r.Revoke(t.Context(), p.shown("sid"), &stmigrate.OldSession{SessionID: "sid"})
+		err = r.Revoke(t.Context(), p.shown("sid"), adas("sid"))
 		assert.Equal(t, success.Status == http.StatusOK, err == nil, name)
 	}
 }
@@ -409,6 +442,72 @@ func TestIDsInAddresses(t *testing.T) {
 	assert.Equal(t, permanentKind, kindOf(t, auth0.Revoke(t.Context(), "token", nil)))
 }
 
+// The same holds where other parts of an address or a header come from the session.
+func TestIDsInOtherAddresses(t *testing.T) {
+	t.Parallel()
+	var got []string
+	u := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		got = append(got, r.Method+" "+r.RequestURI)
+		w.WriteHeader(http.StatusInternalServerError)
+	})
+	zitadel, err := NewZitadel(ZitadelConfig{BaseURL: u, Token: apiKey})
+	require.NoError(t, err)
+	for _, id := range []string{"", ".", "..", "a\nb", "a\x00b", "\xff", strings.Repeat("x", 1025)} {
+		assert.Equal(t, permanentKind, kindOf(t, zitadel.Revoke(t.Context(), "token", &stmigrate.OldSession{SessionID: id})), "%.20q", id)
+	}
+	assert.Empty(t, got)
+	s := &stmigrate.OldSession{Subject: "ada", SessionID: "../../roles/1#"}
+	assert.Equal(t, temporaryKind, kindOf(t, zitadel.Revoke(t.Context(), "token", s)))
+	assert.Equal(t, []string{"DELETE /v2/sessions/..%2F..%2Froles%2F1%23"}, got)
+
+	got = nil
+	for _, token := range []string{"", "two\nlines", "a b", "\x00", strings.Repeat("x", 16<<10+1)} {
+		descope, err := NewDescope(DescopeConfig{ProjectID: "P2", BaseURL: u, Token: func(context.Context, string, *stmigrate.OldSession) (string, error) {
+			return token, nil
+		}})
+		require.NoError(t, err)
+		assert.Equal(t, permanentKind, kindOf(t, descope.Revoke(t.Context(), "token", adas("sid"))), "%.20q", token)
+	}
+	assert.Empty(t, got)
+}
+
+// Entra knows a user by tenant and object ID. No other name of a user gets into the address, and no user of another tenant.
+func TestEntraUser(t *testing.T) {
+	t.Parallel()
+	called := false
+	u := serve(t, func(http.ResponseWriter, *http.Request) { called = true })
+	r, err := EntraRevokeAllSessionsOfUser(EntraConfig{TenantID: entraTenant, Token: apiKey, BaseURL: u})
+	require.NoError(t, err)
+	for name, claims := range map[string]map[string]any{
+		"no claims":               nil,
+		"another tenant":          {"tid": "99999999-2222-3333-4444-555555555555", "oid": entraUser},
+		"no tenant":               {"oid": entraUser},
+		"a tenant that is a list": {"tid": []any{entraTenant}, "oid": entraUser},
+		"no user":                 {"tid": entraTenant},
+		"a user's name":           {"tid": entraTenant, "oid": "ada@contoso.com"},
+		"a path":                  {"tid": entraTenant, "oid": "../groups/" + entraUser},
+		"me":                      {"tid": entraTenant, "oid": "me"},
+		"upper case":              {"tid": entraTenant, "oid": strings.ToUpper(entraUser)},
+		"a line break behind":     {"tid": entraTenant, "oid": entraUser + "\n"},
+		"a number":                {"tid": entraTenant, "oid": json.Number("1")},
+		"a guest":                 {"tid": entraTenant, "oid": entraUser, "idp": "https://sts.windows.net/99999999-2222-3333-4444-555555555555/"},
+		"a guest by e-mail":       {"tid": entraTenant, "oid": entraUser, "idp": "mail"},
+		"an idp that is a list":   {"tid": entraTenant, "oid": entraUser, "idp": []any{"https://sts.windows.net/" + entraTenant + "/"}},
+	} {
+		err := r.Revoke(t.Context(), "token", &stmigrate.OldSession{Subject: entraTenant + "." + entraUser, Claims: claims})
+		assert.Equal(t, permanentKind, kindOf(t, err), name)
+		if err != nil {
+			assert.NotContains(t, err.Error(), "contoso", name)
+		}
+	}
+	assert.False(t, called)
+	for _, own := range []string{"https://sts.windows.net/" + entraTenant + "/", "https://login.microsoftonline.com/" + entraTenant + "/v2.0"} {
+		called = false
+		_ = r.Revoke(t.Context(), "token", &stmigrate.OldSession{Claims: map[string]any{"tid": entraTenant, "oid": entraUser, "idp": own}})
+		assert.True(t, called, own)
+	}
+}
+
 // Supabase ends all sessions of the user for a token without a session, whatever the scope.
 func TestSupabaseEndsNoOthers(t *testing.T) {
 	t.Parallel()
@@ -451,6 +550,13 @@ func TestTokenSource(t *testing.T) {
 		assert.Equal(t, tt.want, kindOf(t, err), name)
 		assert.Equal(t, tt.after, retryAfter(err), name)
 		assert.Equal(t, tt.want == revoked, called, name)
+
+		called = false
+		descope, err := DescopeRevokeAllSessionsOfUser(DescopeUserConfig{ProjectID: "P2", BaseURL: u,
+			Token: func(context.Context) (string, error) { return tt.token, tt.err }})
+		require.NoError(t, err)
+		assert.Equal(t, tt.want, kindOf(t, descope.Revoke(t.Context(), "token", adas(""))), "with the project before it, "+name)
+		assert.Equal(t, tt.want == revoked, called, name)
 	}
 }
 
@@ -479,12 +585,26 @@ func TestProviderConfigurations(t *testing.T) {
 		"FirebaseConfig.TenantID": func() (any, error) {
 			return FirebaseRevokeAllSessionsOfUser(FirebaseConfig{ProjectID: "p", TenantID: "..", Token: apiKey})
 		},
-		"FirebaseConfig.Token":   func() (any, error) { return FirebaseRevokeAllSessionsOfUser(FirebaseConfig{ProjectID: "p"}) },
-		"ClerkConfig.Token":      func() (any, error) { return NewClerk(ClerkConfig{}) },
-		"WorkOSConfig.Token":     func() (any, error) { return NewWorkOS(WorkOSConfig{}) },
-		"StytchConfig.Secret":    func() (any, error) { return NewStytch(StytchConfig{ProjectID: "p"}) },
-		"SupabaseConfig.APIKey":  func() (any, error) { return NewSupabase(SupabaseConfig{BaseURL: "https://a.example"}) },
-		"SupabaseConfig.BaseURL": func() (any, error) { return NewSupabase(SupabaseConfig{APIKey: "anon"}) },
+		"FirebaseConfig.Token":         func() (any, error) { return FirebaseRevokeAllSessionsOfUser(FirebaseConfig{ProjectID: "p"}) },
+		"ClerkConfig.Token":            func() (any, error) { return NewClerk(ClerkConfig{}) },
+		"WorkOSConfig.Token":           func() (any, error) { return NewWorkOS(WorkOSConfig{}) },
+		"StytchConfig.Secret":          func() (any, error) { return NewStytch(StytchConfig{ProjectID: "p"}) },
+		"SupabaseConfig.APIKey":        func() (any, error) { return NewSupabase(SupabaseConfig{BaseURL: "https://a.example"}) },
+		"SupabaseConfig.BaseURL":       func() (any, error) { return NewSupabase(SupabaseConfig{APIKey: "anon"}) },
+		"EntraConfig.TenantID is \"\"": func() (any, error) { return EntraRevokeAllSessionsOfUser(EntraConfig{Token: apiKey}) },
+		"EntraConfig.TenantID is \"common\"": func() (any, error) {
+			return EntraRevokeAllSessionsOfUser(EntraConfig{TenantID: "common", Token: apiKey})
+		},
+		"EntraConfig.Token":           func() (any, error) { return EntraRevokeAllSessionsOfUser(EntraConfig{TenantID: entraTenant}) },
+		"DescopeConfig.ProjectID":     func() (any, error) { return NewDescope(DescopeConfig{Token: findsRefreshToken}) },
+		"DescopeConfig.Token":         func() (any, error) { return NewDescope(DescopeConfig{ProjectID: "p"}) },
+		"DescopeUserConfig.ProjectID": func() (any, error) { return DescopeRevokeAllSessionsOfUser(DescopeUserConfig{Token: apiKey}) },
+		"DescopeUserConfig.ProjectID is no ID": func() (any, error) {
+			return DescopeRevokeAllSessionsOfUser(DescopeUserConfig{ProjectID: "p\n", Token: apiKey})
+		},
+		"DescopeUserConfig.Token": func() (any, error) { return DescopeRevokeAllSessionsOfUser(DescopeUserConfig{ProjectID: "p"}) },
+		"ZitadelConfig.Token":     func() (any, error) { return NewZitadel(ZitadelConfig{BaseURL: "https://a.example"}) },
+		"ZitadelConfig.BaseURL":   func() (any, error) { return NewZitadel(ZitadelConfig{Token: apiKey}) },
 	} {
 		_, err := open()
 		assert.ErrorContains(t, err, field)
@@ -500,6 +620,13 @@ func TestProviderConfigurations(t *testing.T) {
 		func() (any, error) { return NewClerk(ClerkConfig{Token: apiKey}) },
 		func() (any, error) { return NewWorkOS(WorkOSConfig{Token: apiKey}) },
 		func() (any, error) { return NewStytch(StytchConfig{ProjectID: "p", Secret: "s"}) },
+		func() (any, error) {
+			return EntraRevokeAllSessionsOfUser(EntraConfig{TenantID: entraTenant, Token: apiKey})
+		},
+		func() (any, error) { return NewDescope(DescopeConfig{ProjectID: "p", Token: findsRefreshToken}) },
+		func() (any, error) {
+			return DescopeRevokeAllSessionsOfUser(DescopeUserConfig{ProjectID: "p", Token: apiKey})
+		},
 	} {
 		_, err := open()
 		assert.NoError(t, err)

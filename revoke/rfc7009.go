@@ -46,6 +46,11 @@ type RFC7009Config struct {
 	TokenTypeHint string
 	// Token chooses the token that is revoked. Default: the one that the client showed.
 	Token TokenOf
+	// InvalidTokenIsOver says that the provider answers 400 invalid_token for a token that is over already, where RFC 7009 §2.2 has 200,
+	// as Google does. It says the same of what is no token of its own, an ID token say, and of an access token that has expired while
+	// the grant lives on: so Token is required with it, and should find a refresh token. Default: 400 invalid_token is a permanent
+	// error.
+	InvalidTokenIsOver bool
 	// Confirm is asked after each revocation that the provider reports as done, with the revoked token; its error is Revoke's.
 	// [Introspection.ConfirmRevoked] is one. Default: the provider is believed.
 	Confirm func(ctx context.Context, token string) error
@@ -80,11 +85,20 @@ func NewRFC7009(cfg RFC7009Config) (*RFC7009, error) {
 	if cfg.TokenTypeHint != "" && !hint(cfg.TokenTypeHint) {
 		return nil, fmt.Errorf("revoke: RFC7009Config.TokenTypeHint %q is no token type (RFC 7009 §4.1.2)", cfg.TokenTypeHint)
 	}
+	if cfg.InvalidTokenIsOver && cfg.Token == nil {
+		return nil, errors.New("revoke: RFC7009Config.Token is required with InvalidTokenIsOver: " +
+			"what clients show may be no token that the endpoint knows, and would look like one that is over")
+	}
 	c, err := cfg.HTTP.client()
 	if err != nil {
 		return nil, fmt.Errorf("revoke: RFC7009Config.%w", err)
 	}
 	return &RFC7009{cfg: cfg, client: c}, nil
+}
+
+// Format names the endpoint, whatever the verb: fmt would print the client's secret.
+func (r *RFC7009) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "revoke.RFC7009(%s)", r.cfg.Endpoint)
 }
 
 func hint(s string) bool {
@@ -109,7 +123,8 @@ func (r *RFC7009) Revoke(ctx context.Context, token string, s *stmigrate.OldSess
 	if err != nil {
 		return err
 	}
-	if a.status != http.StatusOK && a.status != http.StatusNoContent {
+	over := r.cfg.InvalidTokenIsOver && a.status == http.StatusBadRequest && a.object()["error"] == "invalid_token"
+	if a.status != http.StatusOK && a.status != http.StatusNoContent && !over {
 		return oauthRefusal(a)
 	}
 	if r.cfg.Confirm == nil {
@@ -157,6 +172,11 @@ func NewIntrospection(cfg IntrospectionConfig) (*Introspection, error) {
 		return nil, fmt.Errorf("revoke: IntrospectionConfig.%w", err)
 	}
 	return &Introspection{cfg: cfg, client: c}, nil
+}
+
+// Format names the endpoint, whatever the verb: fmt would print the client's secret.
+func (i *Introspection) Format(f fmt.State, _ rune) {
+	_, _ = fmt.Fprintf(f, "revoke.Introspection(%s)", i.cfg.Endpoint)
 }
 
 // ConfirmRevoked is nil if the provider says that token is not active. A token that is active still, and an answer that does not

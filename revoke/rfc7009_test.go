@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -165,6 +166,82 @@ func TestRFC7009Answers(t *testing.T) {
 			assert.ErrorContains(t, err, tt.text, name)
 		}
 	}
+}
+
+// Providers whose answers are not those of RFC 7009.
+func TestRFC7009OfProviders(t *testing.T) {
+	t.Parallel()
+	finds := func(context.Context, string, *stmigrate.OldSession) (string, error) { return "1//refresh-SECRET", nil }
+	for name, cfg := range map[string]RFC7009Config{
+		"google-rfc7009": {Token: finds, InvalidTokenIsOver: true},
+		"logto-rfc7009":  {},
+	} {
+		for _, answer := range readGolden(t, name).Answers {
+			cfg.Endpoint = serve(t, func(w http.ResponseWriter, _ *http.Request) { answer.write(w) })
+			err := newRFC7009(t, cfg).Revoke(t.Context(), "shown-SECRET", nil)
+			assert.Equal(t, answer.Want, kindOf(t, err), "%s, %s", name, answer.Name)
+			if err != nil {
+				assert.NotContains(t, err.Error(), "SECRET")
+			}
+		}
+	}
+	over, ok := readGolden(t, "google-rfc7009").find("over, or no token of Google's")
+	require.True(t, ok)
+	u := serve(t, func(w http.ResponseWriter, _ *http.Request) { over.write(w) })
+	assert.Equal(t, permanentKind, kindOf(t, newRFC7009(t, RFC7009Config{Endpoint: u, Token: finds}).Revoke(t.Context(), "shown", nil)),
+		"at others it is no success")
+	confirm := func(_ context.Context, token string) error {
+		return temporary("%s lives", strings.TrimSuffix(token, "-SECRET"))
+	}
+	err := newRFC7009(t, RFC7009Config{Endpoint: u, Token: finds, InvalidTokenIsOver: true, Confirm: confirm}).Revoke(t.Context(), "shown", nil)
+	assert.ErrorContains(t, err, "1//refresh lives", "it is confirmed like any other")
+}
+
+// A token at Google is over once, and stays so.
+func TestGoogleIsARevoker(t *testing.T) {
+	t.Parallel()
+	stmigratetest.TestRevoker(t, func(t *testing.T) stmigratetest.RevokerUnderTest {
+		answers := readGolden(t, "google-rfc7009")
+		var mu sync.Mutex
+		ended, broken := make(map[string]bool), false // by refresh token
+		u := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			if broken {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			token := r.PostFormValue("token")
+			name := "success"
+			if over, known := ended[token]; over || !known {
+				name = "over, or no token of Google's"
+			} else {
+				ended[token] = true
+			}
+			answer, _ := answers.find(name)
+			answer.write(w)
+		})
+		return stmigratetest.RevokerUnderTest{
+			Revoker: newRFC7009(t, RFC7009Config{Endpoint: u, Token: findsRefreshToken, InvalidTokenIsOver: true}),
+			SignIn: func(user string) (string, *stmigrate.OldSession) {
+				mu.Lock()
+				defer mu.Unlock()
+				id := fmt.Sprint(len(ended))
+				ended["refresh-"+id] = false
+				return "ID-token-" + id, &stmigrate.OldSession{Issuer: "https://accounts.google.com", Subject: user, SessionID: id}
+			},
+			Ended: func(token string) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return ended["refresh-"+strings.TrimPrefix(token, "ID-token-")]
+			},
+			Break: func() {
+				mu.Lock()
+				defer mu.Unlock()
+				broken = true
+			},
+		}
+	})
 }
 
 // A provider may repeat what it was sent; it must not get into an error.
@@ -447,6 +524,7 @@ func TestConfigurationsAreChecked(t *testing.T) {
 		"ClientAuth.Assertion and Client": {Endpoint: u, Client: ClientAuth{ID: "app", Secret: "s", Assertion: assertion}},
 		"TokenTypeHint":                   {Endpoint: u, Client: good, TokenTypeHint: "access token"},
 		"HTTP.Timeout":                    {Endpoint: u, Client: good, HTTP: HTTP{Timeout: -1}},
+		"Token is required with Inv":      {Endpoint: u, Client: good, InvalidTokenIsOver: true},
 	} {
 		_, err := NewRFC7009(cfg)
 		assert.ErrorContains(t, err, field)
@@ -490,6 +568,30 @@ func TestDiscoverRevocationEndpoint(t *testing.T) {
 	assert.ErrorContains(t, err, "status 500")
 }
 
+func TestNothingPrintsASecret(t *testing.T) {
+	t.Parallel()
+	provider := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"access_token":"issued-token","token_type":"Bearer","expires_in":3600}`)
+	}))
+	defer provider.Close()
+	client := ClientAuth{ID: "app", Secret: "client-secret"}
+	rfc7009, err := NewRFC7009(RFC7009Config{Endpoint: provider.URL, Client: client})
+	require.NoError(t, err)
+	introspection, err := NewIntrospection(IntrospectionConfig{Endpoint: provider.URL, Client: client})
+	require.NoError(t, err)
+	credentials, err := NewClientCredentials(ClientCredentialsConfig{TokenURL: provider.URL, Client: client})
+	require.NoError(t, err)
+	token, err := credentials.Token(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "issued-token", token)
+	for _, v := range []any{rfc7009, introspection, credentials} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+			assert.NotContains(t, fmt.Sprintf(verb, v), "client-secret", verb)
+			assert.NotContains(t, fmt.Sprintf(verb, v), "issued-token", verb)
+		}
+	}
+}
+
 func TestClientCredentials(t *testing.T) {
 	t.Parallel()
 	var fetches atomic.Int32
@@ -509,7 +611,8 @@ func TestClientCredentials(t *testing.T) {
 		_, _ = io.WriteString(w, answer(n))
 	})
 	now := newClock()
-	cfg := ClientCredentialsConfig{TokenURL: u, Client: ClientAuth{ID: "app", Secret: "s"}, Scopes: []string{"a", "b"}, Audience: "api", HTTP: HTTP{Now: now.Now}}
+	cfg := ClientCredentialsConfig{TokenURL: u, Client: ClientAuth{ID: "app", Secret: "s"}, Scopes: []string{"a", "b"}, Audience: "api",
+		HTTP: HTTP{Now: now.Now}}
 	c, err := NewClientCredentials(cfg)
 	require.NoError(t, err)
 	token := func(t *testing.T) string {

@@ -93,7 +93,7 @@ func TestPostgreSQL(t *testing.T) {
 		t.Parallel()
 		db := openDB(t, "pgx", dsn, `CREATE TEMPORARY TABLE sessions (id uuid, user_id uuid, expires_at timestamp)`)
 		v, err := ownsession.NewSQL(ownsession.SQLConfig{
-			Rules: ownsession.Rules{Issuer: "rows", UserID: ownsession.Path{"user_id"}}, DB: db, Lookup: ownsession.PlainID,
+			Rules: ownsession.Rules{Issuer: "rows", UserID: ownsession.Path{"user_id"}, Timeout: time.Minute}, DB: db, Lookup: ownsession.PlainID,
 			Query: "SELECT id, user_id, expires_at FROM sessions WHERE id = $1", Delete: "DELETE FROM sessions WHERE id = $1",
 		})
 		require.NoError(t, err)
@@ -116,6 +116,7 @@ func rows(t *testing.T, db *sql.DB, cfg ownsession.SQLConfig, insert func(token 
 	cfg.DB = db
 	cfg.Rules = ownsession.Rules{
 		Issuer: "rows", UserID: ownsession.Path{"user_id"}, TenantID: ownsession.Path{"org"}, Tenants: map[string]string{"acme": "acme"},
+		Timeout: time.Minute, // however slow the machine is
 	}
 	v, err := ownsession.NewSQL(cfg)
 	require.NoError(t, err)
