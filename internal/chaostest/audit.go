@@ -30,6 +30,7 @@ type audit struct {
 	store   store
 	clients []*client
 	calmed  time.Time // when faults ended
+	late    int       // clients that had no last word by then
 
 	dead       map[string]string // exchange key: reason
 	live       map[string]coreemu.SessionState
@@ -93,9 +94,8 @@ func (a *audit) orphan(s coreemu.SessionState) bool {
 	return s.Data[stmigrate.SessionMarker] != nil && !mine
 }
 
-// orphanLife is how long a session that was given to nobody may live while nothing fails: two leases, and what a busy machine
-// takes.
-func (a *audit) orphanLife() time.Duration { return 2*a.opt.Lease + time.Second }
+// orphanLife is how long a session that was given to nobody may live while nothing fails.
+func (a *audit) orphanLife() time.Duration { return 2*a.opt.Lease + a.opt.Slack }
 
 // due counts what is still to be done in the background.
 func (a *audit) due() (revocations, orphans int) {
@@ -114,29 +114,22 @@ func (a *audit) due() (revocations, orphans int) {
 
 // drainBound is how long what is due in the background may take when nothing fails any more. A revocation that failed often
 // waits for long before its next attempt.
-func (a *audit) drainBound() time.Duration { return 10*a.opt.Lease + 10*time.Second }
+func (a *audit) drainBound() time.Duration { return 10*a.opt.Lease + 10*a.opt.Slack }
 
 // drain waits until nothing is due any more, or for as long as it may take.
 func (a *audit) drain(ctx context.Context) (took time.Duration, err error) {
-	bounded, cancel := context.WithDeadline(ctx, a.calmed.Add(a.drainBound()))
-	defer cancel()
+	begun := time.Now()
 	for {
-		a.ledger.mu.Lock()
-		changed := a.ledger.changed
-		a.ledger.mu.Unlock()
 		if err := a.read(ctx); err != nil {
 			return 0, err
 		}
 		took = time.Since(a.calmed)
-		if revocations, orphans := a.due(); revocations == 0 && (orphans == 0 || took > a.orphanLife()) {
-			return took, nil
-		}
-		select {
-		case <-changed:
-		case <-time.After(500 * time.Millisecond): // a dead letter tells nobody
-		case <-bounded.Done():
+		revocations, orphans := a.due()
+		waited := time.Since(begun)
+		if revocations == 0 && (orphans == 0 || waited > a.orphanLife()) || waited > a.drainBound() || ctx.Err() != nil {
 			return took, context.Cause(ctx)
 		}
+		wait(ctx, 500*time.Millisecond)
 	}
 }
 
@@ -152,7 +145,7 @@ func (a *audit) judge(ctx context.Context) error {
 	// Last, since it changes what is asked before.
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	turn := make(chan struct{}, 16)
+	turn := make(chan struct{}, calmParallel)
 	for _, c := range a.clients {
 		if c.session().handle == "" || c.signedOut {
 			continue
@@ -181,7 +174,7 @@ func (a *audit) judge(ctx context.Context) error {
 func (a *audit) judgeOrphans() {
 	now := time.Now()
 	for handle, s := range a.live {
-		if age := now.Sub(s.CreatedAt); a.orphan(s) && age > 2*a.opt.Lease {
+		if age := now.Sub(s.CreatedAt); a.orphan(s) && age > a.orphanLife() {
 			a.violate(clientOf(s.UserID), "orphan: the session %s is live after %v, and no client holds it", handle,
 				age.Round(time.Millisecond))
 		}
@@ -218,7 +211,8 @@ func (a *audit) judgeClient(c *client) {
 	if have == "" {
 		switch {
 		case c.stuck:
-			a.violate(c.n, "no end: no last word after %v; the legacy session is revoked: %v", a.opt.Patience, a.revoked(c.n))
+			a.violate(c.n, "no end: no last word, though nothing failed for %v; the legacy session is revoked: %v", a.opt.Patience,
+				a.revoked(c.n))
 		case a.revoked(c.n):
 			a.violate(c.n, "neither: the legacy session is revoked, the client has no session and was told %v", c.finals)
 		default:
@@ -272,6 +266,7 @@ func (a *audit) report(w io.Writer) {
 	}
 	a.ledger.mu.Unlock()
 	p("clients                  %d (%d got a session, %d of them signed out)", len(a.clients), held, signedOut)
+	p("still asking             %d (when the last fault was over)", a.late)
 	p("sessions minted          %d (%d never given out, of which %d lived longer than two leases while calls failed, at most %v)",
 		minted, neverOut, long, longest.Round(time.Millisecond))
 	p("exchanges, as nodes say  %d migrated, %d replayed, %d current",

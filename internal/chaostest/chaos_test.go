@@ -47,7 +47,8 @@ func needServer(t *testing.T, store string) {
 func small(store string) *options {
 	return &options{
 		Store: store, Clients: 300, Parallel: 40, Nodes: 3, Faults: 0.1, Kills: 12, Pauses: 3, Outages: 1, Restarts: 2,
-		Lease: 3 * time.Second, Grace: 45 * time.Second, Shift: 5 * time.Minute, Patience: 3 * time.Minute, Timeout: 6 * time.Minute,
+		Lease: 3 * time.Second, Grace: 10 * time.Minute, Shift: 5 * time.Minute, Patience: 3 * time.Minute, Slack: 30 * time.Second,
+		Timeout: 14 * time.Minute,
 	}
 }
 
@@ -101,7 +102,7 @@ func TestBrokenStoresAreFound(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), "chaos")
 			built, err := exec.Command("go", "build", "-tags", tag, "-o", binary, ".").CombinedOutput()
 			require.NoError(t, err, string(built))
-			flags := append([]string{"-store", store, "-clients", "200", "-kills", "8", "-patience", "40s", "-timeout", "4m"}, tt.flags...)
+			flags := append([]string{"-store", store, "-clients", "200", "-kills", "8", "-patience", "40s", "-timeout", "12m"}, tt.flags...)
 			out, err := exec.CommandContext(t.Context(), binary, flags...).CombinedOutput()
 			var exit *exec.ExitError
 			require.True(t, errors.As(err, &exit), "it noticed nothing:\n%s", out)

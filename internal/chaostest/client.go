@@ -73,10 +73,11 @@ func (c *client) complain(format string, args ...any) {
 	c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
 }
 
-// run is the life of a browser, to its end or that of ctx.
+// run is the life of a browser, to its end or that of ctx. One that is stuck may be run once more.
 func (c *client) run(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, c.opt.Patience)
 	defer cancel()
+	c.finals, c.stuck = nil, false
 	var tabs sync.WaitGroup
 	for i := range c.Tabs {
 		tabs.Go(func() { c.tab(ctx, i) })

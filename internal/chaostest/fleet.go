@@ -40,7 +40,7 @@ type process struct {
 	halted chan struct{} // holds a value when the node was stopped at a trap
 }
 
-const nodePatience = 30 * time.Second
+const nodePatience = 3 * time.Minute
 
 func (f *fleet) start(ctx context.Context) error {
 	for i := range f.opt.Nodes {

@@ -22,7 +22,6 @@ type ledger struct {
 	keys    map[string]int               // exchange key: client
 	traces  map[int][]string
 	orphans map[string][]string // traces of keys whose client is not known yet
-	changed chan struct{}
 }
 
 // minted is a session that the core created.
@@ -36,7 +35,7 @@ func newLedger() *ledger {
 	return &ledger{
 		start: time.Now(), counts: map[string]int{}, minted: map[string]*minted{}, byUser: map[int][]*minted{},
 		wire: map[int]map[string]time.Time{}, revoked: map[int]time.Time{}, keys: map[string]int{},
-		traces: map[int][]string{}, orphans: map[string][]string{}, changed: make(chan struct{}),
+		traces: map[int][]string{}, orphans: map[string][]string{},
 	}
 }
 
@@ -48,12 +47,6 @@ func clientOf(userID string) int {
 		return -1
 	}
 	return n
-}
-
-// change wakes whoever waits for what is in the ledger. The caller holds mu.
-func (l *ledger) change() {
-	close(l.changed)
-	l.changed = make(chan struct{})
 }
 
 func (l *ledger) count(what string) {
@@ -108,7 +101,6 @@ func (l *ledger) created(handle, user, marker string, node int) {
 		l.traces[m.client] = append(l.traces[m.client], l.orphans[marker]...)
 		delete(l.orphans, marker)
 	}
-	l.change()
 	l.mu.Unlock()
 	l.trace(m.client, now, "core: node %d created session %s", node, handle)
 }
@@ -123,7 +115,6 @@ func (l *ledger) removed(handles []string, node int) {
 			if _, out := l.wire[m.client][h]; !out {
 				l.counts["orphans ended"]++
 			}
-			l.change()
 		}
 		l.mu.Unlock()
 		if m != nil {
@@ -139,7 +130,6 @@ func (l *ledger) legacyEnded(client, node int) {
 		l.revoked[client] = now
 	}
 	l.counts["revocations"]++
-	l.change()
 	l.mu.Unlock()
 	l.trace(client, now, "issuer: node %d revoked the legacy session", node)
 }

@@ -135,6 +135,7 @@ func prove(ctx context.Context, opt *options, out io.Writer) (*audit, error) {
 		return nil, err
 	}
 	a := &audit{opt: opt, world: w, ledger: ledger, store: st, clients: clients, calmed: time.Now()}
+	a.late = s.unstick(ctx, clients)
 	took, err := a.drain(ctx)
 	if err != nil {
 		return nil, err
@@ -197,6 +198,29 @@ func (s *stage) play(ctx context.Context) ([]*client, error) {
 	wg.Wait()
 	return clients, errors.Join(s.err, context.Cause(ctx))
 }
+
+// unstick lets clients that were given no last word while calls failed try once more, and says how many these are. How far they
+// come among faults depends on the machine; without them there is no excuse.
+func (s *stage) unstick(ctx context.Context, clients []*client) (n int) {
+	var wg sync.WaitGroup
+	places := make(chan struct{}, calmParallel)
+	for _, c := range clients {
+		if !c.stuck {
+			continue
+		}
+		n++
+		places <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-places }()
+			c.run(ctx)
+		})
+	}
+	wg.Wait()
+	return n
+}
+
+// calmParallel is how many clients there are at a time when no call fails any more.
+const calmParallel = 16
 
 // admit lets client n start once all that was to happen well before it has happened.
 func (s *stage) admit(ctx context.Context, n int, events []event) bool {

@@ -25,7 +25,8 @@ type options struct {
 	Lease    time.Duration
 	Grace    time.Duration
 	Shift    time.Duration // by which node 1's clock is off
-	Patience time.Duration // of a client
+	Patience time.Duration // of a client, once while calls fail and once when none does
+	Slack    time.Duration // by which a busy machine may be late
 	Timeout  time.Duration
 	Seed     uint64
 	Verbose  bool
@@ -43,9 +44,10 @@ func (o *options) flags(f *flag.FlagSet) {
 	f.IntVar(&o.Restarts, "restarts", 1, "how often the store crashes and is started again")
 	f.BoolVar(&o.Required, "required", false, "revoke before the exchange is finished (RevokeRequired)")
 	f.DurationVar(&o.Lease, "lease", 2*time.Second, "Config.Lease")
-	f.DurationVar(&o.Grace, "grace", 30*time.Second, "Config.Grace")
+	f.DurationVar(&o.Grace, "grace", 10*time.Minute, "Config.Grace: a client that was given no answer for that long has neither session")
 	f.DurationVar(&o.Shift, "shift", 5*time.Minute, "how far off the first node's clock is")
-	f.DurationVar(&o.Patience, "patience", 2*time.Minute, "how long a client tries")
+	f.DurationVar(&o.Patience, "patience", 2*time.Minute, "how long a client tries: while calls fail, and again when none does")
+	f.DurationVar(&o.Slack, "slack", time.Second, "how much longer than two leases an orphan may live, on a busy machine")
 	f.DurationVar(&o.Timeout, "timeout", 15*time.Minute, "the end of everything")
 	f.Uint64Var(&o.Seed, "seed", 0, "replays a plan; 0 draws one")
 	f.BoolVar(&o.Verbose, "v", false, "show what the nodes and servers write")

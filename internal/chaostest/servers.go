@@ -61,7 +61,7 @@ type server struct {
 	exited chan struct{}
 }
 
-const serverPatience = 60 * time.Second
+const serverPatience = 3 * time.Minute
 
 // start returns when the server takes connections.
 func (s *server) start() error {

@@ -33,10 +33,20 @@ func newLedger(tb testing.TB, db *sql.DB, d login.Dialect, prefix string) *login
 	return l
 }
 
+// patientDB opens an empty database that waits for a lock as long as its client does.
+func patientDB(tb testing.TB, d login.Dialect) *sql.DB {
+	tb.Helper()
+	if d == login.Postgres {
+		db, _ := database(tb, d)
+		return db
+	}
+	return openDB(tb, "sqlite-plain", strings.Replace(sqliteFile(tb), "busy_timeout(5000)", "busy_timeout(3600000)", 1))
+}
+
 func TestLedger(t *testing.T) {
 	forEach(t, func(t *testing.T, d login.Dialect) {
 		t.Parallel()
-		db, _ := database(t, d)
+		db := patientDB(t, d)
 		n := 0
 		stmigratetest.TestLedger(t, func(t *testing.T) stmigratetest.LedgerUnderTest {
 			n++
@@ -97,11 +107,12 @@ func TestLedgerSchema(t *testing.T) {
 	})
 }
 
-// TestLedgerEndsInTime: a call ends with its context while somebody else holds what it needs, in SQLite too.
+// TestLedgerEndsInTime: a call ends with its context while somebody else holds what it needs, in SQLite too. One that does not
+// hangs.
 func TestLedgerEndsInTime(t *testing.T) {
 	forEach(t, func(t *testing.T, d login.Dialect) {
 		t.Parallel()
-		db, _ := database(t, d)
+		db := patientDB(t, d)
 		l := newLedger(t, db, d, "")
 		require.NoError(t, l.Migrate(t.Context()))
 		tx, err := db.BeginTx(t.Context(), nil)
@@ -111,12 +122,10 @@ func TestLedgerEndsInTime(t *testing.T) {
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		start := time.Now()
 		_, err = l.Claim(ctx, c)
 		require.ErrorIs(t, err, stmigrate.ErrUnavailable)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorIs(t, l.Forget(ctx, c.Key), context.DeadlineExceeded)
-		assert.Less(t, time.Since(start), 3*time.Second)
 		require.NoError(t, tx.Rollback())
 		_, err = l.Claim(t.Context(), c)
 		require.NoError(t, err)
@@ -138,7 +147,7 @@ func TestLedgerServerKilled(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, l.Record(t.Context(), c.Key, c.Fence, login.Progress{Step: login.StepMapped, UserID: "st-1"}))
 	server.Kill()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err = l.Look(ctx, c.Key)
 	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
@@ -156,7 +165,7 @@ const (
 	nodeID       = "legacy|ada"
 )
 
-// nodeConfig is the login of one process.
+// nodeConfig is the login of one process. It has all the time in the world: leases end where endLease says so.
 func nodeConfig(tb testing.TB, dsn string, client *core.Client) login.Config {
 	tb.Helper()
 	users := &stmigratetest.FakeLegacyUsers{}
@@ -165,9 +174,17 @@ func nodeConfig(tb testing.TB, dsn string, client *core.Client) login.Config {
 	}, nodePassword)
 	return login.Config{
 		Core: client, Legacy: users, Ledger: newLedger(tb, openDB(tb, "pgx", dsn), login.Postgres, ""),
-		Secrets: [][]byte{[]byte(strings.Repeat("s", 32))}, Tries: 1000, FailureFloor: time.Millisecond, Lease: time.Second,
-		Wait: 20 * time.Second,
+		Secrets: [][]byte{[]byte(strings.Repeat("s", 32))}, Tries: 1000, FailureFloor: time.Millisecond, Lease: time.Hour,
+		Wait: 10 * time.Minute, Timeout: time.Minute,
 	}
+}
+
+// endLease makes the lease that runs, if one does, end so soon.
+func endLease(t *testing.T, dsn string, in time.Duration) {
+	t.Helper()
+	_, err := openDB(t, "pgx", dsn).ExecContext(t.Context(), `UPDATE stmigrate_login
+		SET lease_end = CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint) + $1 WHERE lease_end > 0`, in.Milliseconds())
+	require.NoError(t, err)
 }
 
 // killer is a transport that kills the process at its nth request.
@@ -206,7 +223,7 @@ func TestLedgerNode(t *testing.T) {
 	killAt, err := strconv.Atoi(args[3])
 	require.NoError(t, err)
 	client, err := core.New(core.Config{
-		ConnectionURI: uri, HTTPClient: &http.Client{Transport: &killer{left: killAt, after: args[4] == "true"}},
+		ConnectionURI: uri, HTTPClient: &http.Client{Transport: &killer{left: killAt, after: args[4] == "true"}}, Timeout: time.Minute,
 	})
 	require.NoError(t, err)
 	users, err := login.New(nodeConfig(t, dsn, client))
@@ -349,14 +366,13 @@ func TestAKilledProcessHeals(t *testing.T) {
 				letGo, said := startNode(t, dsn, memory.URL, 1, n, after)
 				letGo()
 				require.Empty(t, said(), "it was killed")
+				endLease(t, dsn, time.Second)
 				signIn(t, memory, dsn)
 				got := nodeOutcome(t, memory, dsn)
 				if got.Step == login.StepReady { // all was done but for the note, which a sign-in after the lease makes
-					require.Eventually(t, func() bool {
-						signIn(t, memory, dsn)
-						got = nodeOutcome(t, memory, dsn)
-						return got.Step == login.StepComplete
-					}, 10*time.Second, 100*time.Millisecond)
+					endLease(t, dsn, 0)
+					signIn(t, memory, dsn)
+					got = nodeOutcome(t, memory, dsn)
 				}
 				assert.Equal(t, want, got)
 			})

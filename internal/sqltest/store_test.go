@@ -38,9 +38,12 @@ func database(tb testing.TB, d sqlstore.Dialect) (*sql.DB, string) {
 	return openDB(tb, "sqlite-plain", dsn), dsn
 }
 
+// forever is for what happens at once, or never: no machine is that slow. SQLite waits for longer than that.
+const forever = time.Minute
+
 func sqliteFile(tb testing.TB) string {
 	return "file:" + filepath.Join(tb.TempDir(), "exchanges.db") +
-		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_txlock=immediate"
+		"?_pragma=busy_timeout(600000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_txlock=immediate"
 }
 
 func openDB(tb testing.TB, driver, dsn string) *sql.DB {

@@ -103,6 +103,10 @@ func TestNewLooksAtTheServer(t *testing.T) {
 	refused("Config.InsecureWithoutAOF", start(admin))
 	require.NoError(t, start(admin, withoutAOF))
 	set("appendonly", "yes")
+	require.Eventually(t, func() bool { // else the child that writes the file outlives the server, and the test's directory
+		info := parseInfo(admin.Info(ctx, "persistence").Val())
+		return info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
+	}, forever, 10*time.Millisecond)
 
 	require.NoError(t, admin.Set(ctx, "{stmigrate}:format", "2", 0).Err())
 	refused(`says "2"`, start(admin))
@@ -193,7 +197,7 @@ func TestRights(t *testing.T) {
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		return parseInfo(master.client(t).Info(t.Context(), "replication").Val())["connected_slaves"] == "1"
-	}, 20*time.Second, 20*time.Millisecond)
+	}, forever, 20*time.Millisecond)
 	everything(s)
 
 	cluster := startCluster(t)

@@ -27,13 +27,6 @@ func onlyOnce(first *bool, f func(*redis.Client) error) func(context.Context, *r
 	}
 }
 
-const (
-	short = 300 * time.Millisecond
-	long  = 350 * time.Millisecond // past short, on any clock
-)
-
-func pass(d time.Duration) { <-time.After(d) }
-
 // finished makes a finished exchange of that name.
 func finished(t *testing.T, s *Store, session string, change ...func(*stmigrate.Claim, *stmigrate.Finished)) stmigrate.Claim {
 	t.Helper()
@@ -69,8 +62,8 @@ var beyond = map[string]func(t *testing.T, s *Store){
 		assert.Zero(t, s.client.Exists(t.Context(), s.root+"r:"+string(c.Key[:])).Val())
 	},
 	"the job of an earlier entry is not that of its successor": func(t *testing.T, s *Store) {
-		c := finished(t, s, "a", func(_ *stmigrate.Claim, f *stmigrate.Finished) { f.KeepFor = short })
-		pass(long)
+		c := finished(t, s, "a", func(_ *stmigrate.Claim, f *stmigrate.Finished) { f.KeepFor = time.Minute })
+		advance(t, s, time.Minute)
 		held(t, s, claimOf("a"))
 		assert.Empty(t, due(t, s, 10, time.Minute))
 		require.ErrorIs(t, s.SettleRevocation(t.Context(), c.Key, c.Fence, 0, ""), stmigrate.ErrClaimLost)
@@ -105,7 +98,7 @@ var beyond = map[string]func(t *testing.T, s *Store){
 				got, wait, err := s.TakeBudget(t.Context(), name, 100, b)
 				require.NoError(t, err)
 				if got == 0 {
-					pass(wait)
+					<-time.After(wait)
 					got, _, err = s.TakeBudget(t.Context(), name, 1, b)
 					require.NoError(t, err)
 					assert.Equal(t, 1, got)
@@ -121,12 +114,12 @@ var beyond = map[string]func(t *testing.T, s *Store){
 		}
 		assert.Zero(t, peek("a"))
 		c := claimOf("a")
-		c.Lease = short
+		c.Lease = time.Hour / 2
 		held(t, s, c)
 		require.NoError(t, s.Note(t.Context(), c.Key, c.Fence, []byte("for Recall and for who holds")))
 		got := peek("a")
-		assert.True(t, got.State == stmigrate.ClaimBusy && got.Wait > 0 && got.Wait <= short && got.Note == nil, "%+v", got)
-		pass(long)
+		assert.True(t, got.State == stmigrate.ClaimBusy && got.Wait > 0 && got.Wait <= time.Hour/2 && got.Note == nil, "%+v", got)
+		advance(t, s, time.Hour/2)
 		assert.Equal(t, stmigrate.Claimed{State: stmigrate.ClaimBusy}, peek("a"))
 		finish(t, s, c, answer())
 		assert.Equal(t, stmigrate.Claimed{State: stmigrate.ClaimDone, User: c.User, Handle: "handle", Sealed: answer().Sealed}, peek("a"))

@@ -22,9 +22,10 @@ import (
 
 // server is a redis-server process of a test's own.
 type server struct {
-	addr string
-	args []string
-	cmd  *exec.Cmd
+	addr   string
+	args   []string
+	cmd    *exec.Cmd
+	exited chan struct{}
 }
 
 // startServer starts redis-server with an append-only file, and with args. It skips where there is none, but not in CI.
@@ -36,14 +37,20 @@ func startServer(t testing.TB, args ...string) *server {
 		}
 		t.Skip("redis-server is not on the PATH")
 	}
-	port := freePort(t)
-	s := &server{addr: "127.0.0.1:" + port}
-	s.args = append([]string{
-		"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir", t.TempDir(), "--repl-diskless-sync-delay", "0",
-	}, args...)
-	s.start(t)
-	t.Cleanup(func() { s.end(t, syscall.SIGKILL) })
-	return s
+	dir := t.TempDir()
+	for range 10 {
+		port := freePort(t)
+		s := &server{addr: "127.0.0.1:" + port}
+		s.args = append([]string{
+			"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir", dir, "--repl-diskless-sync-delay", "0",
+		}, args...)
+		if s.up(t) {
+			t.Cleanup(func() { s.end(t, syscall.SIGKILL) })
+			return s
+		}
+	}
+	t.Fatal("redis-server ends by itself")
+	return nil
 }
 
 // freePort returns a port that is free, as is the one of the cluster's bus, 10000 above it.
@@ -75,10 +82,32 @@ func free(port int) bool {
 
 func (s *server) start(t testing.TB) {
 	t.Helper()
-	s.cmd = exec.Command("redis-server", s.args...)
+	require.True(t, s.up(t), "redis-server ended by itself")
+}
+
+// up starts the process and waits until it serves. It is false where the process ended: somebody else took the port.
+func (s *server) up(t testing.TB) bool {
+	t.Helper()
+	s.cmd, s.exited = exec.Command("redis-server", s.args...), make(chan struct{})
 	require.NoError(t, s.cmd.Start())
-	c := s.client(t)
-	require.Eventually(t, func() bool { return c.Ping(t.Context()).Err() == nil }, 10*time.Second, 10*time.Millisecond)
+	go func(cmd *exec.Cmd, exited chan<- struct{}) {
+		_ = cmd.Wait()
+		close(exited)
+	}(s.cmd, s.exited)
+	c, pid := s.client(t), strconv.Itoa(s.cmd.Process.Pid)
+	for deadline := time.After(forever); ; {
+		if c.Ping(t.Context()).Err() == nil && parseInfo(c.Info(t.Context(), "server").Val())["process_id"] == pid {
+			return true
+		}
+		select {
+		case <-s.exited:
+			return false
+		case <-deadline:
+			s.end(t, syscall.SIGKILL)
+			t.Fatal("redis-server does not answer")
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // end ends the process: as an orderly shutdown does, with SIGTERM, or as a crash does, with SIGKILL.
@@ -86,7 +115,7 @@ func (s *server) end(t testing.TB, sig syscall.Signal) {
 	t.Helper()
 	if s.cmd != nil {
 		s.signal(t, sig)
-		_ = s.cmd.Wait()
+		<-s.exited
 		s.cmd = nil
 	}
 }
@@ -128,7 +157,7 @@ func startCluster(t *testing.T) *redis.ClusterClient {
 	var addrs []string
 	var nodes []*redis.Client
 	for i := range 3 {
-		s := startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
+		s := startServer(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "60000")
 		node := s.client(t)
 		require.NoError(t, node.ClusterAddSlotsRange(ctx, i*5462, min(i*5462+5461, 16383)).Err())
 		require.NoError(t, node.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
@@ -142,7 +171,7 @@ func startCluster(t *testing.T) *redis.ClusterClient {
 		require.Eventually(t, func() bool {
 			info := parseInfo(node.ClusterInfo(ctx).Val())
 			return info["cluster_state"] == "ok" && info["cluster_known_nodes"] == "3" && info["cluster_size"] == "3"
-		}, 20*time.Second, 20*time.Millisecond)
+		}, forever, 20*time.Millisecond)
 	}
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = c.Close() })
@@ -160,6 +189,34 @@ func open(t testing.TB, c redis.UniversalClient, change ...func(*Config)) *Store
 	require.NoError(t, err)
 	return s
 }
+
+// forever is for what happens at once, or never: no machine is that slow.
+const forever = 2 * time.Minute
+
+// advance puts the clock forward for one store: whatever it has written was written that much earlier.
+func advance(t testing.TB, s *Store, d time.Duration) {
+	t.Helper()
+	require.NoError(t, shift.Run(t.Context(), s.client, []string{s.root + "format"}, s.root, d.Milliseconds()).Err())
+}
+
+var shift = redis.NewScript(`
+local root, d = ARGV[1], tonumber(ARGV[2])
+for _, key in ipairs(redis.call('KEYS', root .. '*')) do
+  local name, ttl = string.sub(key, #root + 1), redis.call('PTTL', key)
+  if ttl >= 0 then redis.call('PEXPIRE', key, ttl - d) end
+  if ttl >= 0 and ttl <= d then
+    -- the server has erased it
+  elseif string.sub(name, 1, 2) == 'e:' then
+    for _, time in ipairs({'k', 'l'}) do
+      if redis.call('HEXISTS', key, time) == 1 then redis.call('HINCRBY', key, time, -d) end
+    end
+  elseif name == 'held' or name == 'due' then
+    for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -d, member) end
+  elseif string.sub(name, 1, 2) == 'b:' then
+    redis.call('SET', key, redis.call('GET', key) - d * 1000, 'KEEPTTL')
+  end
+end
+return 1`)
 
 func random(n int) []byte {
 	b := make([]byte, n)

@@ -100,7 +100,7 @@ func TestWhoWaitsWritesNothing(t *testing.T) {
 func TestNothingGrows(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	const rounds, each = 6, 200
+	const rounds, each, soon = 6, 200, 350 * time.Millisecond
 	srv := startServer(t)
 	admin := srv.client(t)
 	s := open(t, admin)
@@ -110,10 +110,10 @@ func TestNothingGrows(t *testing.T) {
 		for i := range each {
 			name := fmt.Sprintf("%d-%d", round, i)
 			finished(t, s, name, func(c *stmigrate.Claim, f *stmigrate.Finished) {
-				c.Epoch, c.KeepFor, f.KeepFor, f.SealedFor = "wave", time.Second, long, short
+				c.Epoch, c.KeepFor, f.KeepFor, f.SealedFor = "wave", 10*time.Second, soon, soon/2
 			})
 			left := claimOf("left " + name)
-			left.Lease, left.KeepFor = time.Millisecond, long
+			left.Lease, left.KeepFor = time.Millisecond, soon
 			held(t, s, left)
 		}
 		if round%2 == 0 { // every other time the jobs are given up
@@ -126,13 +126,13 @@ func TestNothingGrows(t *testing.T) {
 		for _, index := range []string{"held", "due", "dead", "x:wave"} {
 			largest[index] = max(largest[index], size(index))
 		}
-		pass(long)
+		<-time.After(soon)
 	}
 	for index, n := range largest {
 		assert.LessOrEqual(t, n, int64(4*each), index)
 	}
 	// Without any request for them: the keys are counted, and none is touched.
-	require.Eventually(t, func() bool { return admin.DBSize(ctx).Val() == 1 }, 20*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return admin.DBSize(ctx).Val() == 1 }, forever, 50*time.Millisecond)
 	assert.Equal(t, "1", admin.Get(ctx, s.root+"format").Val(), "what is left is the format")
 }
 
@@ -159,7 +159,7 @@ func TestStaleIndexes(t *testing.T) {
 		_, err := pipe.Exec(ctx)
 		require.NoError(t, err)
 	}
-	pass(10 * time.Millisecond)
+	advance(t, s, time.Millisecond)
 	exchanges, err := s.EpochExchanges(ctx, "wave", stmigrate.ExchangeKey{}, 10)
 	require.NoError(t, err)
 	assert.Len(t, exchanges, len(live))
@@ -182,11 +182,14 @@ func TestSealedIsErasedByItself(t *testing.T) {
 	srv := startServer(t)
 	admin := srv.client(t)
 	s := open(t, admin)
-	finished(t, s, "a", func(_ *stmigrate.Claim, f *stmigrate.Finished) { f.SealedFor, f.Revocation = short, nil })
+	finished(t, s, "a", func(_ *stmigrate.Claim, f *stmigrate.Finished) { f.SealedFor, f.Revocation = time.Minute, nil })
 	finished(t, s, "b", func(_ *stmigrate.Claim, f *stmigrate.Finished) { f.SealedFor, f.Revocation = 0, nil })
 	assert.Equal(t, int64(2+2*2+1), admin.DBSize(ctx).Val(), "format, index of the epoch, two entries, two tokens, one answer")
-	require.Eventually(t, func() bool { return admin.DBSize(ctx).Val() == 2+2*2 }, 10*time.Second, 20*time.Millisecond)
-	got, err := s.Peek(ctx, claimOf("a").Key)
+	c := claimOf("a")
+	left := admin.PTTL(ctx, s.root+"a:"+string(c.Key[:])).Val()
+	assert.True(t, left > 0 && left <= time.Minute, left)
+	advance(t, s, time.Minute)
+	got, err := s.Peek(ctx, c.Key)
 	require.NoError(t, err)
 	assert.True(t, got.State == stmigrate.ClaimDone && got.Sealed == nil)
 }
@@ -236,7 +239,7 @@ func TestNoTokenIsStored(t *testing.T) {
 	require.NoError(t, err)
 	migrator, err := stmigrate.New(stmigrate.Config{
 		Verifier: verifier, Sessions: sessions, Users: stmigrate.SubjectIsUserID, Exchanges: open(t, srv.client(t)),
-		Revoker: stmigrate.LeaveToExpire, Secrets: [][]byte{random(32)}, Until: time.Now().Add(time.Hour),
+		Revoker: stmigrate.LeaveToExpire, Secrets: [][]byte{random(32)}, Until: time.Now().Add(time.Hour), Lease: time.Hour,
 	})
 	require.NoError(t, err)
 	token := issuer.Token(stmigratetest.Claims{"sub": "ada", "sid": "legacy-session-of-ada"})

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -11,7 +12,8 @@ import (
 func conformance(t *testing.T, c redis.UniversalClient) {
 	stmigratetest.TestExchangeStore(t, func(t *testing.T) stmigratetest.StoreUnderTest {
 		t.Parallel()
-		return stmigratetest.StoreUnderTest{Store: open(t, c)}
+		s := open(t, c)
+		return stmigratetest.StoreUnderTest{Store: s, Advance: func(d time.Duration) { advance(t, s, d) }}
 	})
 }
 

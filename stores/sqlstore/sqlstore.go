@@ -84,7 +84,7 @@ func (s *Store) apply(ctx context.Context, c change, args ...any) error {
 	for range races {
 		verdicts, err := sqldb.Query(ctx, s.db, 1, sqldb.ReadInt, c.write, args...)
 		if err == nil && len(verdicts) == 0 && c.read != "" {
-			verdicts, err = sqldb.Query(ctx, s.db, 1, sqldb.ReadInt, c.read, args[:c.readArgs]...)
+			verdicts, err = sqldb.Query(ctx, s.db, 1, sqldb.ReadInt, c.read, args[:readArgs]...)
 		}
 		switch {
 		case err != nil:

@@ -47,16 +47,18 @@ type statements struct {
 // nothing to write to; read, where it is set, is asked then.
 type change struct {
 	write, read string
-	readArgs    int
 }
+
+// readArgs is how many of a change's arguments its read takes: the key and the fence.
+const readArgs = 2
 
 func newStatements(db *sqldb.DB) statements {
 	s := statements{
 		claim:      claimLook + "SELECT " + claimColumns + " FROM cur",
 		claimWrite: claimLook + claimWrite,
-		finish:     newChange(db, finishWrite, finishLook, 2, ""),
-		note:       newChange(db, noteWrite, noteLook, 2, ""),
-		settle:     newChange(db, settleWrite, settleLook, 2, ""),
+		finish:     newChange(db, finishWrite, finishLook, ""),
+		note:       newChange(db, noteWrite, noteLook, ""),
+		settle:     newChange(db, settleWrite, settleLook, ""),
 		release:    `DELETE FROM {exchanges} WHERE key = $1 AND fence = $2 AND done = 0`,
 		releaseSuspect: `
 UPDATE {exchanges} SET lease_until = {least}(lease_until, {now}), suspect = 1, user_before = user_id
@@ -81,7 +83,7 @@ WHERE key = $1 AND fence = $2 AND done = 0`,
 	if db.Dialect == Postgres {
 		s.claim = claimLook + ", w AS (" + claimWrite + ") SELECT * FROM w UNION ALL SELECT " + claimColumns + " FROM cur WHERE state <> 1"
 		s.claimWrite = ""
-		s.finishSweep = newChange(db, finishWrite, finishLook, 2, finishSweep)
+		s.finishSweep = newChange(db, finishWrite, finishLook, finishSweep)
 	}
 	for _, text := range []*string{
 		&s.claim, &s.claimWrite, &s.release, &s.releaseSuspect, &s.recall, &s.peek, &s.abandoned, &s.due, &s.dead, &s.replay, &s.drop,
@@ -93,10 +95,10 @@ WHERE key = $1 AND fence = $2 AND done = 0`,
 }
 
 // newChange makes one statement of the write and the look where the dialect has that.
-func newChange(db *sqldb.DB, write, look string, lookArgs int, also string) change {
+func newChange(db *sqldb.DB, write, look, also string) change {
 	write += " RETURNING 1 AS verdict"
 	if db.Dialect == SQLite {
-		return change{db.Render(write), db.Render(look), lookArgs}
+		return change{db.Render(write), db.Render(look)}
 	}
 	return change{write: db.Render("WITH w AS (" + write + ")" + also +
 		" SELECT verdict FROM w UNION ALL SELECT verdict FROM (" + look + ") AS r WHERE NOT EXISTS (SELECT 1 FROM w)")}

@@ -223,7 +223,7 @@ func children(parent int) (pids []int) {
 func (s *Server) Restart(tb testing.TB) {
 	tb.Helper()
 	var err error
-	for range 50 { // what is left of the old one must have ended
+	for range 600 { // what is left of the old one must have ended
 		if err = s.up(); err == nil {
 			return
 		}
