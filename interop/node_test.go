@@ -56,7 +56,10 @@ func start(t *testing.T, s setup) *backends {
 	if uri == "" {
 		uri, apiKey = stmigratetest.NewCore(t).URL, ""
 	}
-	client, err := core.New(core.Config{ConnectionURI: uri, APIKey: apiKey})
+	client, err := core.New(core.Config{
+		ConnectionURI: uri, APIKey: apiKey,
+		Timeout: time.Minute, HTTPClient: &http.Client{Transport: &http.Transport{}}, // the machine may be busy
+	})
 	require.NoError(t, err)
 	b := &backends{core: client, legacy: stmigratetest.NewIssuer(t), node: startNode(t, uri, apiKey, s.csrfToken)}
 
@@ -79,7 +82,7 @@ func start(t *testing.T, s setup) *backends {
 	}
 	migrator, err := stmigrate.New(stmigrate.Config{
 		Verifier: verifier, Sessions: b.sessions, Exchanges: stmigrate.NewMemoryExchanges(1000), Revoker: stmigrate.LeaveToExpire,
-		Users: users, Origins: []string{website},
+		Users: users, Origins: []string{website}, Lease: 10 * time.Minute, Grace: 20 * time.Minute, // on a busy machine, too
 	})
 	require.NoError(t, err)
 

@@ -20,7 +20,8 @@ type OverrideConfig struct {
 	Users stmigrate.EmailPassword
 	// LegacyReset has the legacy system send its own mail for a password reset, to a user whose password only that system can reset
 	// ([stmigrate.ErrUseLegacyReset], which package login never answers). The email is the legacy user's, and not what was typed.
-	// Default: the API says OK, as it does for an unknown e-mail, nothing is sent, and the Logger is told.
+	// The text of its error goes to the Logger, so it should not hold the address. Default: the API says OK, as it does for an
+	// unknown e-mail, nothing is sent, and the Logger is told.
 	LegacyReset func(ctx context.Context, tenantID, email string) error
 	// Logger gets what fails and why; clients and the SDK are told the class alone. Default: nothing is logged.
 	Logger *slog.Logger

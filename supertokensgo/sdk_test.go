@@ -74,7 +74,10 @@ func onCore(t *testing.T, c sdkConfig) (*supertokensgo.Sessions, *core.Client) {
 	}
 	c.init(t, uri, key)
 	sessions := newSessions(t)
-	client, err := core.New(core.Config{ConnectionURI: uri, APIKey: key, Timeout: 2 * time.Minute})
+	client, err := core.New(core.Config{
+		ConnectionURI: uri, APIKey: key, Timeout: 2 * time.Minute,
+		HTTPClient: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}, // dials for as long as a busy machine takes
+	})
 	require.NoError(t, err)
 	return sessions, client
 }

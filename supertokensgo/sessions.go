@@ -96,6 +96,9 @@ func check(u stmigrate.User) error {
 	if u.ID == "" || strings.TrimSpace(u.ID) != u.ID {
 		return errors.New("the user has no ID, or one with white space around it, which the SDK reads as another user's")
 	}
+	if err := core.ValidUserID(u.ID); err != nil {
+		return err
+	}
 	// The SDK asks the core for the public tenant where it takes a tenant for something else.
 	if err := core.ValidTenantID(u.TenantID); err != nil {
 		return fmt.Errorf("the tenant: %w", err)

@@ -141,6 +141,7 @@ func backend(legacy *stmigratetest.Issuer, supertokens *core.Client, base string
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/migrate-session", migrator)
+	mux.Handle("/auth/", sessions) // refresh and sign-out
 	mux.Handle("/api/me", sessions.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(map[string]string{"userId": stmigrate.SessionFrom(r.Context()).UserID()})
@@ -178,6 +179,8 @@ func printManual(out io.Writer, legacy *stmigratetest.Issuer, base string) {
   curl -si -X POST %[2]s/migrate-session -H "Authorization: Bearer $TOKEN" -H 'st-auth-mode: cookie' -c cookies.txt
   # call an API with the SuperTokens session
   curl -si %[2]s/api/me -b cookies.txt
+  # refresh the session
+  curl -si -X POST %[2]s/auth/session/refresh -b cookies.txt -c cookies.txt
   # the legacy session is over
   curl -si %[6]s -H "Authorization: Bearer $TOKEN"
 

@@ -46,7 +46,7 @@ func open(t *testing.T) *browser {
 func (b *browser) another() *browser {
 	jar, err := cookiejar.New(nil)
 	require.NoError(b.t, err)
-	return &browser{t: b.t, base: b.base, legacy: b.legacy, client: &http.Client{Jar: jar, Timeout: 10 * time.Second}}
+	return &browser{t: b.t, base: b.base, legacy: b.legacy, client: &http.Client{Jar: jar, Timeout: time.Minute}}
 }
 
 type answered struct {

@@ -80,7 +80,7 @@ func run(ctx context.Context, out io.Writer, addr string) error {
 		return err
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 15*time.Second)
 	defer cancel()
 	if err := server.Shutdown(ctx); err != nil {
 		return err

@@ -96,7 +96,7 @@ func start(t *testing.T, run func(ctx context.Context, out io.Writer) error) *ba
 				t.Errorf("run: %v", err)
 			}
 			ended <- nil
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("the backend does not stop")
 		}
 	}}
