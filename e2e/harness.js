@@ -12,13 +12,15 @@ import { chromium } from "playwright-core";
 
 const here = import.meta.dirname;
 const artifacts = process.env.E2E_ARTIFACTS ?? path.join(here, "artifacts");
-const TIMEOUT = 20_000;
+/** After this something hangs: no machine is so slow. */
+const TIMEOUT = 120_000;
 
 export const USER = "legacy|ada";
 export const EXCHANGE = "POST /migrate-session";
 
 const LAUNCH = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  timeout: TIMEOUT,
   args: [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--no-proxy-server", "--ignore-certificate-errors",

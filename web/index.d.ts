@@ -3,7 +3,10 @@ export interface MigrateOptions {
   apiDomain: string;
   /** Where the backend mounted the exchange. Default: "/migrate-session". */
   path?: string;
-  /** The page's legacy token, in clear, or nothing where nobody is signed in there. Anything but a string is a TypeError. */
+  /**
+   * The page's legacy token, in clear, or nothing where nobody is signed in there. Anything but a string is a TypeError. Called
+   * twice where there is no session, before and after the wait for other tabs.
+   */
   getLegacyToken(): string | null | undefined | Promise<string | null | undefined>;
   /**
    * Removes the legacy session from this browser: its token, its cookies, its SDK's state. Called only once the new session
@@ -29,7 +32,7 @@ export interface MigrateOptions {
 }
 
 export type MigrateResult =
-  /** The browser has its SuperTokens session now. */
+  /** The browser has its SuperTokens session now, from this exchange or another tab's. */
   | { status: "migrated"; legacyEnded: boolean }
   /** It had one already. */
   | { status: "current" }

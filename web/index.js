@@ -11,7 +11,7 @@ export async function migrateSession(options) {
   const config = check(options);
   let run = runs.get(config.url);
   if (!run) {
-    run = exclusively(config, (alone) => migrate(config, alone));
+    run = start(config);
     runs.set(config.url, run);
     // What found nothing may be tried again, by a later call of the same page.
     const again = () => runs.delete(config.url);
@@ -50,6 +50,17 @@ function parse(url) {
   } catch {
     return undefined;
   }
+}
+
+/** Who is signed in waits for no other tab, and asks for no legacy token. */
+async function start(config) {
+  if (await config.doesSessionExist()) return { status: "current" };
+  const had = await config.getLegacyToken();
+  const result = await exclusively(config, (alone) => migrate(config, alone));
+  // If another tab ended the legacy session meanwhile, the new one may be seen here later than that: Firefox's cookies are slow.
+  // All tabs wait for it at once, and none holds the lock.
+  if (result.status === "nothing" && had && (await sessionArrived(config))) return { status: "current" };
+  return result;
 }
 
 /**
@@ -139,7 +150,7 @@ async function conclude(config, { http, code }) {
       return { status: "not-admitted" };
     case code === "ALREADY_MIGRATED":
       forgetKey();
-      if (await sessionArrived(config)) return { status: "current" };
+      if (await sessionArrived(config)) return { status: "migrated", legacyEnded: await endLegacy(config) };
       break;
     case code === "OTHER_SESSION":
       break;

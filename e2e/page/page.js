@@ -53,6 +53,7 @@ async function load() {
       signedOut = true;
     },
     attempts: Number(query.get("attempts") ?? 6),
+    timeoutMs: 10 * 60_000, // no test wants an answer that is late to be a lost one
   });
   await decide();
   return result;

@@ -61,7 +61,7 @@ func run(cfg config) error {
 	}
 	serve := func(l net.Listener, h http.Handler) {
 		server := &http.Server{
-			Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(os.Stderr, "", 0),
+			Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(os.Stderr, "", 0),
 			TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 		}
 		serve := server.Serve

@@ -2,30 +2,28 @@
 import assert from "node:assert/strict";
 import { assertSignedIn, EXCHANGE, film, scenario, settled, until } from "../harness.js";
 
-const SLOW = { on: "api", kind: "slow", ms: 600, routes: [EXCHANGE, "POST /auth/session/refresh"] };
-
-async function load(w, query) {
+/** Loads the page at a server that takes its time, and does not answer the exchange before a frame shows the page in a state. */
+async function load(w, meanwhile, query) {
   await w.signInAtLegacy();
-  await w.tell("fault", SLOW);
+  await w.tell("fault", { on: "api", kind: "slow", ms: 600, routes: ["POST /auth/session/refresh"] });
+  await w.tell("hold", { routes: [EXCHANGE] });
   const page = await w.context.newPage();
   const camera = await film(page);
+  // Frames come when something is painted, and the last one may be on its way still.
+  const filmed = (state) => until(`a frame shows ${state}`, async () => (await camera.develop(-1)).at(0)?.includes(state));
   await page.goto(w.url(query));
+  await filmed(meanwhile);
+  await w.tell("release");
   const result = await settled(page);
   assert.deepEqual(result, { status: "migrated", legacyEnded: true });
   await assertSignedIn(page);
-  let seen = 0;
-  await until("a frame shows the signed-in page", async () => {
-    // Frames come when something is painted; the last one may be on its way still.
-    if (camera.frames.length === seen) return false;
-    seen = camera.frames.length;
-    return (await camera.develop(seen - 1)).at(-1)?.includes("signed-in");
-  });
+  await filmed("signed-in");
   const frames = await camera.stop();
   return { frames, filmed: frames.flat(), observed: w.shown };
 }
 
 scenario("a tab that was signed in is migrated on load, and no frame shows it signed out", async (w) => {
-  const { frames, filmed, observed } = await load(w);
+  const { frames, filmed, observed } = await load(w, "legacy");
   assert.ok(!observed.includes("signed-out"), `the document showed ${observed}`);
   assert.ok(!filmed.includes("signed-out"), `the frames showed ${JSON.stringify(frames)}`);
   // Who saw nothing proves nothing.
@@ -40,7 +38,7 @@ scenario("a tab that was signed in is migrated on load, and no frame shows it si
 });
 
 scenario("a page that decides before it migrates is caught, by the frames and by the observer", async (w) => {
-  const { frames, filmed, observed } = await load(w, { late: "" });
+  const { frames, filmed, observed } = await load(w, "signed-out", { late: "" });
   assert.ok(observed.includes("signed-out"), `the document showed ${observed}`);
   assert.ok(filmed.includes("signed-out"), `the frames showed ${JSON.stringify(frames)}`);
 });

@@ -43,7 +43,7 @@ scenario("the answer is cut after the server's commit, and a reload recovers the
 scenario("the answer is cut, and the page itself asks again", async (w) => {
   await w.signInAtLegacy();
   await w.tell("fault", { on: "api", kind: "cut", routes: [EXCHANGE] });
-  const { page } = await w.open({}, { wait: false });
+  const { page } = await w.open({ attempts: 100 }, { wait: false });
   const live = await minted(w);
   await w.tell("heal", { on: "api" });
   assert.deepEqual(await settled(page), { status: "migrated", legacyEnded: true });
@@ -53,7 +53,7 @@ scenario("the answer is cut, and the page itself asks again", async (w) => {
 scenario("the answer is cut within its body, after its headers", async (w) => {
   await w.signInAtLegacy();
   await w.tell("fault", { on: "api", kind: "truncate", routes: [EXCHANGE] });
-  const { page } = await w.open({}, { wait: false });
+  const { page } = await w.open({ attempts: 100 }, { wait: false });
   const live = await minted(w);
   await w.tell("heal", { on: "api" });
   assert.deepEqual(await settled(page), { status: "migrated", legacyEnded: true });

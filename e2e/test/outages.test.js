@@ -53,7 +53,7 @@ scenario("the legacy provider is down when its keys are known: the user migrates
   assert.equal((await w.state()).revocations, 0);
 
   await w.tell("heal", { on: "issuer" });
-  await w.tell("advance", { ms: 60_000 }); // past the back-off
+  await w.tell("advance", { ms: 600_000 }); // past the back-off
   await until("the legacy session is revoked", async () => (await w.state()).revocations === 1);
   await assertSignedIn(page);
 });
@@ -79,7 +79,7 @@ scenario("the core is down, then up: the user stays, and a later load migrates",
 scenario("the core comes up while the page waits: the same load migrates", async (w) => {
   await w.signInAtLegacy();
   await w.tell("fault", { on: "core", kind: "down" });
-  const { page } = await w.open({}, { wait: false });
+  const { page } = await w.open({ attempts: 100 }, { wait: false });
   await until("the exchange is refused", async () => (await w.state()).of(EXCHANGE).some((r) => r.status === 503));
   await assertLegacy(w, page);
   await w.tell("heal", { on: "core" });
