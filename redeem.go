@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 )
@@ -42,6 +43,12 @@ type Redeemed struct {
 	// none, and the one that was shown stays.
 	Token string
 }
+
+// Format writes the type's name, whatever the verb: tokens do not get into logs.
+func (r Redeemed) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "stmigrate.Redeemed") }
+
+// LogValue is what Format writes, for handlers that read fields.
+func (r Redeemed) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(r)) }
 
 var errRedeemable = fmt.Errorf("%w: it can be exchanged, and is no credential for an API", ErrNotMine)
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -66,6 +67,12 @@ type Tokens struct {
 	// State is the minter's own, for Pristine.
 	State []byte
 }
+
+// Format writes the session's handle alone, whatever the verb: tokens do not get into logs.
+func (t Tokens) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "stmigrate.Tokens(%s)", t.Handle) }
+
+// LogValue is what Format writes, for handlers that read fields.
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(t)) }
 
 // CurrentSession is a live SuperTokens session.
 type CurrentSession struct{ Handle, UserID, TenantID string }

@@ -1,10 +1,13 @@
 package stmigrate_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -47,6 +50,24 @@ func newCoreRig(t *testing.T, change ...func(*stmigrate.Config)) (*rig, *stmigra
 	}}, change...)...)
 	r.add("tok", "user-1", "sid-1", "")
 	return r, memory
+}
+
+// What holds tokens and gets into a log says nothing of them.
+func TestTokensDoNotPrint(t *testing.T) {
+	t.Parallel()
+	tokens := stmigrate.Tokens{Handle: "handle-1", Header: http.Header{"Set-Cookie": {"sAccessToken=SECRET"}}, State: []byte("SECRET")}
+	redeemed := stmigrate.Redeemed{Session: &stmigrate.OldSession{Subject: "ada"}, Token: "SECRET"}
+	var log bytes.Buffer
+	for _, handler := range []slog.Handler{slog.NewTextHandler(&log, nil), slog.NewJSONHandler(&log, nil)} {
+		slog.New(handler).Info("x", "tokens", tokens, "at", &tokens, "redeemed", redeemed, "at", &redeemed)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%d", "%s", "%q"} {
+		fmt.Fprintf(&log, verb+verb+verb+verb, tokens, &tokens, redeemed, &redeemed)
+	}
+	assert.Contains(t, log.String(), "stmigrate.Tokens(handle-1)")
+	assert.NotContains(t, log.String(), "SECRET")
+	assert.NotContains(t, log.String(), fmt.Sprintf("%d", []byte("SECRET")))
+	assert.NotContains(t, log.String(), base64.StdEncoding.EncodeToString([]byte("SECRET")))
 }
 
 func TestNewSessionsRefuses(t *testing.T) {
