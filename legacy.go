@@ -273,10 +273,10 @@ func (g *LegacyGuard) FailAlike(ctx context.Context, tenantID string, signIn fun
 	wait := floor - max(g.cfg.Now().Sub(start), 0)%floor
 	until := time.Now().Add(wait)
 	t := time.NewTimer(wait - timerGrain)
-	defer t.Stop()
 	select {
 	case <-t.C:
 	case <-ctx.Done():
+		t.Stop() // not deferred: how long that takes, once it is time to answer, depends on the work before
 		return nil, unavailable("the sign-in was given up: %w", ctx.Err())
 	}
 	for now := time.Now(); now.Before(until); {

