@@ -122,7 +122,7 @@ func (h *holder) revokeLate() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), x.m.cfg.Lease)
 	defer cancel()
 	c := Claim{
-		Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, Fence: newFence(), Lease: x.m.cfg.Lease, KeepFor: x.keepFor(),
+		Key: x.key, Shown: x.shown, User: x.owner(), Fence: newFence(), Lease: x.m.cfg.Lease, KeepFor: x.keepFor(),
 	}
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
 		claimed, err := x.m.cfg.Exchanges.Claim(ctx, c)
@@ -254,5 +254,5 @@ func (h *holder) revokeOrphans(except string) error {
 	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.find)
 	defer cancel()
 	keep := func(handle string) bool { return handle == except || (x.live && handle == x.current.Handle) }
-	return x.m.revokeMarked(ctx, marker(x.key), keep, x.user.TenantID+"|"+x.user.ID, h.claimed.User)
+	return x.m.revokeMarked(ctx, marker(x.key), keep, x.owner(), h.claimed.User)
 }

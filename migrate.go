@@ -312,6 +312,12 @@ func (x *exchange) resolve(ctx context.Context) error {
 	return nil
 }
 
+// owner is the user as the store is told, in [Claim].
+func (x *exchange) owner() string { return x.user.TenantID + "|" + x.user.ID }
+
+// parseOwner reads what owner wrote. A tenant's name has no "|".
+func parseOwner(owner string) (tenantID, userID string, ok bool) { return strings.Cut(owner, "|") }
+
 // notTrimmed refuses an ID that would be another user's to a SuperTokens SDK.
 func notTrimmed(userID string) error {
 	if strings.TrimSpace(userID) != userID {
@@ -397,7 +403,7 @@ func (x *exchange) remind(ctx context.Context, handle string) (http.Header, erro
 // exchange claims the legacy session and does what is left to do. ErrClaimLost means that somebody else took over: again.
 func (x *exchange) exchange(ctx context.Context) error {
 	return x.under(ctx, Claim{
-		Key: x.key, Shown: x.shown, User: x.user.TenantID + "|" + x.user.ID, KeepFor: x.keepFor(),
+		Key: x.key, Shown: x.shown, User: x.owner(), KeepFor: x.keepFor(),
 	}, (*holder).run)
 }
 
@@ -510,7 +516,7 @@ func (x *exchange) keepFor() time.Duration {
 func (x *exchange) replay(ctx context.Context, claimed Claimed, vouched func(*opened) bool) error {
 	refuse := func(why string) error {
 		x.exchanged.Handle = claimed.Handle
-		x.exchanged.TenantID, x.exchanged.UserID, _ = strings.Cut(claimed.User, "|")
+		x.exchanged.TenantID, x.exchanged.UserID, _ = parseOwner(claimed.User)
 		return &Error{"claim", fmt.Errorf("%w: %s", ErrAlreadyMigrated, why)}
 	}
 	if len(claimed.Sealed) == 0 {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 )
@@ -86,10 +85,10 @@ func (m *Migrator) sweep(ctx context.Context, c Claim) (done bool, err error) {
 // marker names a claim in the session data of what is minted under it.
 func marker(key ExchangeKey) string { return hex.EncodeToString(key[:]) }
 
-// revokeMarked ends the sessions of these users ("tenant|ID") that carry the marker, but for those that are kept.
+// revokeMarked ends the sessions of these owners of a claim that carry the marker, but for those that are kept.
 func (m *Migrator) revokeMarked(ctx context.Context, marker string, keep func(handle string) bool, users ...string) error {
 	for i, owner := range users {
-		tenant, user, ok := strings.Cut(owner, "|")
+		tenant, user, ok := parseOwner(owner)
 		if !ok || (i > 0 && owner == users[0]) {
 			continue
 		}
