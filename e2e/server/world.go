@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/revoke"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -68,9 +68,15 @@ func newWorld(www, api string, insecure bool, logger *slog.Logger) (*world, erro
 	}); err != nil {
 		return nil, err
 	}
+	revoker, err := revoke.NewRFC7009(revoke.RFC7009Config{
+		Endpoint: w.issuer.RevocationURL(), Client: revoke.ClientAuth{Method: revoke.PublicClient, ID: "page"}, HTTP: revoke.HTTP{Now: w.now},
+	})
+	if err != nil {
+		return nil, err
+	}
 	if w.migrator, err = stmigrate.New(stmigrate.Config{
 		Verifier: verifier, Sessions: w.sessions, Users: stmigrate.SubjectIsUserID,
-		Exchanges: stmigrate.NewMemoryExchanges(1000), Revoker: stmigrate.RevokerFunc(w.revoke),
+		Exchanges: stmigrate.NewMemoryExchanges(1000), Revoker: revoker,
 		Observe: w.observe, Logger: logger, Now: w.now,
 	}); err != nil {
 		return nil, err
@@ -93,25 +99,6 @@ func (w *world) observe(_ context.Context, e stmigrate.Event) {
 		defer w.mu.Unlock()
 		w.outcomes = append(w.outcomes, e.Outcome)
 	}
-}
-
-// revoke ends a legacy session at the provider (RFC 7009).
-func (w *world) revoke(ctx context.Context, token string, _ *stmigrate.OldSession) error {
-	body := strings.NewReader(url.Values{"token": {token}}.Encode())
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.issuer.RevocationURL(), body)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("the provider answered %s", resp.Status)
-	}
-	return nil
 }
 
 // backend is the API's origin: the log and the faults first, as a network has them, then CORS, then what a team would mount.

@@ -29,9 +29,9 @@ import (
 
 	"github.com/stmigrate/stmigrate"
 	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/examples/internal/demo"
 	"github.com/stmigrate/stmigrate/login"
 	"github.com/stmigrate/stmigrate/login/sqlusers"
-	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
 func main() {
@@ -54,7 +54,7 @@ func run(ctx context.Context, out io.Writer, dsn string) error {
 	if err := fillLegacyTable(ctx, db); err != nil {
 		return fmt.Errorf("the legacy table: %w", err)
 	}
-	supertokens, stopCore, err := connect()
+	supertokens, stopCore, err := demo.Core()
 	if err != nil {
 		return err
 	}
@@ -174,19 +174,6 @@ func answer(w http.ResponseWriter, body map[string]any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
-}
-
-// connect returns the core that the environment names, or one in memory.
-func connect() (c *core.Client, stop func(), err error) {
-	if uri := os.Getenv("SUPERTOKENS_CONNECTION_URI"); uri != "" {
-		c, err = core.New(core.Config{ConnectionURI: uri, APIKey: os.Getenv("SUPERTOKENS_API_KEY")})
-		return c, func() {}, err
-	}
-	memory, err := stmigratetest.StartCore(stmigratetest.CoreConfig{})
-	if err != nil {
-		return nil, nil, err
-	}
-	return memory.Client(), memory.Close, nil
 }
 
 type legacyUser struct{ email, password, hash string }

@@ -27,6 +27,8 @@ import (
 
 	"github.com/stmigrate/stmigrate"
 	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/examples/internal/demo"
+	"github.com/stmigrate/stmigrate/revoke"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -58,7 +60,7 @@ func run(ctx context.Context, out io.Writer, addr string, serve bool) error {
 	defer legacy.Close()
 	legacy.AddUser(email, password, "legacy|ada")
 
-	supertokens, stopCore, err := connect()
+	supertokens, stopCore, err := demo.Core()
 	if err != nil {
 		return err
 	}
@@ -100,19 +102,6 @@ func run(ctx context.Context, out io.Writer, addr string, serve bool) error {
 	return w.run()
 }
 
-// connect returns the core that the environment names, or one in memory.
-func connect() (c *core.Client, stop func(), err error) {
-	if uri := os.Getenv("SUPERTOKENS_CONNECTION_URI"); uri != "" {
-		c, err = core.New(core.Config{ConnectionURI: uri, APIKey: os.Getenv("SUPERTOKENS_API_KEY")})
-		return c, func() {}, err
-	}
-	memory, err := stmigratetest.StartCore(stmigratetest.CoreConfig{})
-	if err != nil {
-		return nil, nil, err
-	}
-	return memory.Client(), memory.Close, nil
-}
-
 // backend is what a team adds to its own: /migrate-session, and APIs that ask for a SuperTokens session.
 func backend(legacy *stmigratetest.Issuer, supertokens *core.Client, base string, now func() time.Time) (http.Handler, error) {
 	verifier, err := stmigrate.NewJWKSVerifier(
@@ -127,12 +116,18 @@ func backend(legacy *stmigratetest.Issuer, supertokens *core.Client, base string
 	if err != nil {
 		return nil, err
 	}
+	revoker, err := revoke.NewRFC7009(revoke.RFC7009Config{ // ends the legacy session at the provider
+		Endpoint: legacy.RevocationURL(), Client: revoke.ClientAuth{Method: revoke.PublicClient, ID: "quickstart"}, TokenTypeHint: "access_token",
+	})
+	if err != nil {
+		return nil, err
+	}
 	migrator, err := stmigrate.New(stmigrate.Config{
 		Verifier:  verifier,
 		Sessions:  sessions,
 		Users:     stmigrate.SubjectIsUserID,
 		Exchanges: stmigrate.NewMemoryExchanges(100_000),
-		Revoker:   revoker(legacy.RevocationURL()),
+		Revoker:   revoker,
 		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Now:       now,
 	})
@@ -147,27 +142,6 @@ func backend(legacy *stmigratetest.Issuer, supertokens *core.Client, base string
 		_ = json.NewEncoder(w).Encode(map[string]string{"userId": stmigrate.SessionFrom(r.Context()).UserID()})
 	})))
 	return mux, nil
-}
-
-// revoker ends the legacy session at the provider (RFC 7009).
-func revoker(endpoint string) stmigrate.Revoker {
-	return stmigrate.RevokerFunc(func(ctx context.Context, token string, _ *stmigrate.OldSession) error {
-		form := url.Values{"token": {token}, "token_type_hint": {"access_token"}}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
-		if err != nil {
-			return err
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = resp.Body.Close() }()
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("the provider answered %s", resp.Status)
-		}
-		return nil
-	})
 }
 
 func printManual(out io.Writer, legacy *stmigratetest.Issuer, base string) {

@@ -24,7 +24,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/stmigrate/stmigrate/core"
+	"github.com/stmigrate/stmigrate/examples/internal/demo"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -57,7 +57,7 @@ func run(ctx context.Context, out io.Writer, addr string) error {
 		return err
 	}
 	defer legacy.Close()
-	supertokens, stopCore, err := connect()
+	supertokens, stopCore, err := demo.Core()
 	if err != nil {
 		return err
 	}
@@ -89,17 +89,4 @@ func run(ctx context.Context, out io.Writer, addr string) error {
 		return err
 	}
 	return nil
-}
-
-// connect returns the core that the environment names, or one in memory.
-func connect() (c *core.Client, stop func(), err error) {
-	if uri := os.Getenv("SUPERTOKENS_CONNECTION_URI"); uri != "" {
-		c, err = core.New(core.Config{ConnectionURI: uri, APIKey: os.Getenv("SUPERTOKENS_API_KEY")})
-		return c, func() {}, err
-	}
-	memory, err := stmigratetest.StartCore(stmigratetest.CoreConfig{})
-	if err != nil {
-		return nil, nil, err
-	}
-	return memory.Client(), memory.Close, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 
+	"github.com/stmigrate/stmigrate/core"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -18,17 +19,30 @@ const (
 	audience = "https://api.example.com"
 )
 
+// Core connects to the core that the environment names, or to one in memory, which stop ends.
+func Core() (c *core.Client, stop func(), err error) {
+	if uri := os.Getenv("SUPERTOKENS_CONNECTION_URI"); uri != "" {
+		c, err = core.New(core.Config{ConnectionURI: uri, APIKey: os.Getenv("SUPERTOKENS_API_KEY")})
+		return c, func() {}, err
+	}
+	memory, err := stmigratetest.StartCore(stmigratetest.CoreConfig{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return memory.Client(), memory.Close, nil
+}
+
 // Env is [os.Getenv] where the environment names a legacy provider and a core. Where it names neither, Env starts both in
 // memory, says so on out, and answers for them; stop ends them. One without the other is an error, and so is a demo on an
 // address that others can reach: a deployment that lost its settings must not come up with users of ours.
 func Env(out io.Writer, addr net.Addr) (env func(name string) string, stop func(), err error) {
-	provider, core := os.Getenv("LEGACY_ISSUER"), os.Getenv("SUPERTOKENS_CONNECTION_URI")
+	provider, uri := os.Getenv("LEGACY_ISSUER"), os.Getenv("SUPERTOKENS_CONNECTION_URI")
 	switch {
-	case provider != "" && core != "":
+	case provider != "" && uri != "":
 		return os.Getenv, func() {}, nil
 	case provider != "":
 		return nil, nil, errors.New("LEGACY_ISSUER is set and SUPERTOKENS_CONNECTION_URI is not; set both, or neither for a demo")
-	case core != "":
+	case uri != "":
 		return nil, nil, errors.New("SUPERTOKENS_CONNECTION_URI is set and LEGACY_ISSUER is not; set both, or neither for a demo")
 	}
 	if tcp, ok := addr.(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
