@@ -78,9 +78,9 @@ const (
 // JSON object whose sub is the session's Subject vouches for these very bytes, for this time. 401, 403 and another sub are
 // [ErrInvalidSession]; everything else (limits, outages, redirects, answers that are no JSON) is [ErrUnavailable].
 //
-// The URL must be https, or http to localhost; else every answer is ErrUnavailable. A nil client is http.DefaultTransport; one
-// call takes 5 s and 64 KiB at the most. So that strangers cannot spend the provider's limits, one ConfirmFunc makes at most 50
-// calls a second and 32 at a time, and remembers refused tokens for a minute.
+// The URL must be https, or http to localhost; else every answer is ErrUnavailable. A nil client has a copy of
+// http.DefaultTransport, and connections of its own; one call takes 5 s and 64 KiB at the most. So that strangers cannot spend the
+// provider's limits, one ConfirmFunc makes at most 50 calls a second and 32 at a time, and remembers refused tokens for a minute.
 func ConfirmWithUserInfo(url string, client *http.Client) ConfirmFunc {
 	limits := ask.Limits{Timeout: confirmTimeout, Body: confirmMaxBody, PerSecond: confirmRate, InFlight: confirmInFlight}
 	c := &userInfo{url: url, caller: ask.New(client, limits, time.Now), refused: ask.NewMemory[struct{}](confirmRefused, time.Now)}

@@ -33,8 +33,8 @@ type JWKSConfig struct {
 	// URL of a JWK Set (RFC 7517 §5), or of any other document that [ParseKeys] reads. It must be https, unless its host is
 	// localhost or a loopback address.
 	URL string
-	// HTTPClient fetches the keys; for a proxy or a private CA. Default: http.DefaultTransport. Whatever it allows,
-	// redirects are followed on the same origin only.
+	// HTTPClient fetches the keys; for a proxy or a private CA. Default: a copy of http.DefaultTransport, with connections
+	// of its own. Whatever it allows, redirects are followed on the same origin only.
 	HTTPClient *http.Client
 	// MaxStale is how long keys are used after the last fetch that brought some, when the provider cannot be reached since.
 	// Default 24 h.
@@ -81,13 +81,16 @@ func NewJWKSVerifier(keys JWKSConfig, cfg JWTConfig) (*JWTVerifier, error) {
 
 // FetchKeys takes a snapshot of the keys at jwksURL: bytes to be stored, and given to [ParseKeys] and [NewStaticKeyVerifier] later,
 // when the provider is switched off. It fetches under the same bounds as [NewJWKSVerifier] and checks that ParseKeys can
-// use the document. A nil client is http.DefaultTransport. What cannot be had is [ErrUnavailable].
+// use the document. A nil client is http.DefaultClient. What cannot be had is [ErrUnavailable].
 func FetchKeys(ctx context.Context, jwksURL string, client *http.Client) ([]byte, error) {
 	if err := ask.Endpoint(jwksURL, false, false); err != nil {
 		return nil, fmt.Errorf("stmigrate: jwksURL: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, jwksTimeout)
 	defer cancel()
+	if client == nil {
+		client = new(http.Client) // connections of its own would outlive the one call that they are for
+	}
 	document, err := jwksFetcher(jwksURL, client)(ctx)
 	if err == nil {
 		_, err = ParseKeys(document)
@@ -100,10 +103,8 @@ func FetchKeys(ctx context.Context, jwksURL string, client *http.Client) ([]byte
 
 // jwksFetcher returns a function that gets the document at u, bounded in size, on the same origin. The caller bounds the time.
 func jwksFetcher(u string, client *http.Client) func(context.Context) ([]byte, error) {
-	if client == nil {
-		client = new(http.Client)
-	}
-	bounded := *client
+	bounded := ask.Client(client)
+	redirected := bounded.CheckRedirect
 	bounded.CheckRedirect = func(r *http.Request, via []*http.Request) error {
 		if first := via[0].URL; r.URL.Scheme != first.Scheme || r.URL.Host != first.Host || r.URL.User != nil {
 			return errors.New("redirected to another origin")
@@ -111,8 +112,8 @@ func jwksFetcher(u string, client *http.Client) func(context.Context) ([]byte, e
 		if len(via) > jwksRedirects {
 			return fmt.Errorf("redirected more than %d times", jwksRedirects)
 		}
-		if client.CheckRedirect != nil {
-			return client.CheckRedirect(r, via)
+		if redirected != nil {
+			return redirected(r, via)
 		}
 		return nil
 	}

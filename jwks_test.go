@@ -294,6 +294,19 @@ func TestKeysRetryAfter(t *testing.T) {
 	})
 }
 
+// TestKeysClockSetBack: a clock that was an hour ahead costs nobody an hour.
+func TestKeysClockSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, ahead := &jwksProvider{keys: jwksNamed("old")}, time.Hour
+		keys := newRemoteKeys(p.fetch, 0, func() time.Time { return time.Now().Add(ahead) })
+		require.NoError(t, keys.warm(t.Context()))
+		p.set(jwksNamed("new"), nil)
+		ahead = 0
+		_, err := keys.KeyRead(t.Context(), "new")
+		assert.NoError(t, err)
+	})
+}
+
 func TestKeysOutage(t *testing.T) {
 	for name, broken := range map[string]struct {
 		keys []byte
@@ -462,6 +475,53 @@ func TestKeysOdd(t *testing.T) {
 	require.Len(t, keys, 1, "an ID of two keys serves nobody")
 	assert.Equal(t, "rs", keys[0].ID)
 }
+
+// TestJWKSRedirectedOffItsOrigin: the host and port alone make no origin (RFC 6454 §4).
+func TestJWKSRedirectedOffItsOrigin(t *testing.T) {
+	t.Parallel()
+	for _, to := range []string{"http://legacy.example/moved", "https://user@legacy.example/moved"} {
+		var asked []string
+		client := &http.Client{Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+			asked = append(asked, r.URL.String())
+			w := httptest.NewRecorder()
+			if r.URL.Path == "/keys" {
+				http.Redirect(w, r, to, http.StatusFound)
+			} else {
+				_, _ = w.Write(jwksNamed("key-1"))
+			}
+			return w.Result(), nil
+		})}
+		_, err := FetchKeys(t.Context(), "https://legacy.example/keys", client)
+		require.ErrorIs(t, err, ErrUnavailable, to)
+		assert.Equal(t, []string{"https://legacy.example/keys"}, asked)
+	}
+}
+
+// TestJWKSRedirectsOfTheHost: what a client of one's own refuses is refused, on the same origin, too.
+func TestJWKSRedirectsOfTheHost(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("no redirects here")
+	for _, want := range []error{nil, refused} {
+		client := &http.Client{
+			CheckRedirect: func(*http.Request, []*http.Request) error { return want },
+			Transport: transportFunc(func(r *http.Request) (*http.Response, error) {
+				w := httptest.NewRecorder()
+				if r.URL.Path == "/keys" {
+					http.Redirect(w, r, "/moved", http.StatusFound)
+				} else {
+					_, _ = w.Write(jwksNamed("key-1"))
+				}
+				return w.Result(), nil
+			}),
+		}
+		_, err := FetchKeys(t.Context(), "https://legacy.example/keys", client)
+		assert.ErrorIs(t, err, want)
+	}
+}
+
+type transportFunc func(*http.Request) (*http.Response, error)
+
+func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func TestJWKSOverHTTP(t *testing.T) {
 	var asked atomic.Int32

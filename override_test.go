@@ -44,7 +44,7 @@ func newLoginRig(t testing.TB, version string, shape func(*stmigrate.OverrideCon
 		req, err := http.NewRequest(http.MethodPut, r.emu.URL+"/recipe/multitenancy/tenant",
 			strings.NewReader(`{"tenantId":"`+tenant+`","emailPasswordEnabled":true}`))
 		require.NoError(t, err)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := ownClient.Do(req)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 		require.Equal(t, http.StatusOK, resp.StatusCode)

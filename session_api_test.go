@@ -493,7 +493,7 @@ func TestAccessTokenVersions(t *testing.T) {
 			strings.NewReader(`{"userId":"u","userDataInJWT":{"role":"admin"},"userDataInDatabase":{},"enableAntiCsrf":false,"useDynamicSigningKey":true}`))
 		require.NoError(t, err)
 		req.Header.Set("cdi-version", cdi)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := ownClient.Do(req)
 		require.NoError(t, err)
 		var created struct {
 			AccessToken struct{ Token string }

@@ -25,6 +25,9 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 const createRoute = "POST /recipe/session"
 
 func sessionsOn(t *testing.T, c *core.Client, change ...func(*stmigrate.SessionsConfig)) *stmigrate.Sessions {
@@ -616,7 +619,7 @@ func postCore(t *testing.T, c *stmigratetest.Core, path string, body map[string]
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("cdi-version", "3.1")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := ownClient.Do(req)
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
 	require.Equal(t, 200, resp.StatusCode)

@@ -2,7 +2,6 @@ package stmigrate_test
 
 import (
 	"context"
-	"net/http"
 	"testing"
 	"time"
 
@@ -66,7 +65,7 @@ func TestConfirmedDecodeUnderAttack(t *testing.T) { // not beside tests that kee
 	iss := stmigratetest.NewIssuer(t)
 	v, err := stmigrate.NewInsecureDecodeVerifier(
 		stmigrate.JWTConfig{Issuer: iss.Issuer(), Audience: []string{"api"}},
-		stmigrate.ConfirmWithUserInfo(iss.UserInfoURL(), http.DefaultClient))
+		stmigrate.ConfirmWithUserInfo(iss.UserInfoURL(), ownClient))
 	require.NoError(t, err)
 	asked := func() int { return len(iss.Requests("GET /userinfo")) }
 

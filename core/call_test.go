@@ -284,7 +284,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 func TestRedirectsLeakNothing(t *testing.T) {
 	other, log := newServer(t, ok)
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		for _, given := range []*http.Client{nil, {}} {
+		for _, given := range []*http.Client{nil, {Transport: new(http.Transport)}} {
 			srv, _ := newServer(t, func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, other.URL+r.URL.Path, status)
 			})

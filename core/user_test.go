@@ -16,6 +16,9 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 // atBothVersions runs f with a client of a core at CDI 3.1, and at 5.2, that has the tenants public and t1.
 func atBothVersions(t *testing.T, f func(t *testing.T, emu *stmigratetest.Core, c *core.Client)) {
 	for _, version := range []string{"3.1", "5.2"} {
@@ -36,7 +39,7 @@ func put(t *testing.T, emu *stmigratetest.Core, method, path, body string) {
 	r, err := http.NewRequestWithContext(t.Context(), method, emu.URL+path, strings.NewReader(body))
 	require.NoError(t, err)
 	r.Header.Set("api-key", "the-key-of-the-core-1")
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := ownClient.Do(r)
 	require.NoError(t, err)
 	_ = resp.Body.Close()
 	require.Equal(t, http.StatusOK, resp.StatusCode)

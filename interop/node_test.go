@@ -24,6 +24,9 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 const (
 	apiDomain = "https://api.example.com"
 	website   = "https://app.example.com"
@@ -293,7 +296,7 @@ func (c *client) send(method, url string, header map[string]string, body any) an
 	for name, value := range header {
 		r.Header.Set(name, value)
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := ownClient.Do(r)
 	require.NoError(c.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	a := answer{t: c.t, status: resp.StatusCode, header: resp.Header}

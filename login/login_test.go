@@ -20,6 +20,9 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 const (
 	adaEmail    = "ada@example.com"
 	adaPassword = "correct horse 1"
@@ -202,7 +205,7 @@ func (w *world) raw(method, path, body string, into any) {
 	r, err := http.NewRequestWithContext(w.t.Context(), method, w.core.URL+path, strings.NewReader(body))
 	require.NoError(w.t, err)
 	r.Header.Set("cdi-version", "5.2")
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := ownClient.Do(r)
 	require.NoError(w.t, err)
 	defer func() { _ = resp.Body.Close() }()
 	require.Equal(w.t, 200, resp.StatusCode)
@@ -395,7 +398,7 @@ func (d *doomed) Forget(ctx context.Context, key login.Key) (err error) {
 
 // doom makes cfg that of a process that dies at its nth call, and returns it.
 func (w *world) doom(n int, after bool) (*doomed, func(*login.Config)) {
-	d := &doomed{Ledger: w.ledger, left: n, after: after, transport: http.DefaultTransport}
+	d := &doomed{Ledger: w.ledger, left: n, after: after, transport: ownClient.Transport}
 	client, err := core.New(core.Config{ConnectionURI: w.core.URL, HTTPClient: &http.Client{Transport: d}})
 	require.NoError(w.t, err)
 	return d, func(cfg *login.Config) { cfg.Core, cfg.Ledger = client, d }

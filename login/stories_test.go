@@ -437,7 +437,7 @@ func (d *deleter) RoundTrip(r *http.Request) (*http.Response, error) {
 			d.gone = true
 		}
 	}
-	return http.DefaultTransport.RoundTrip(r)
+	return ownClient.Transport.RoundTrip(r)
 }
 
 func TestAUserDeletedInBetween(t *testing.T) {

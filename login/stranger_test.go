@@ -190,7 +190,7 @@ func (d *deadlines) RoundTrip(r *http.Request) (*http.Response, error) {
 	if at, _ := r.Context().Deadline(); at.After(d.latest) && r.Method != http.MethodGet {
 		d.latest = at
 	}
-	return http.DefaultTransport.RoundTrip(r)
+	return ownClient.Transport.RoundTrip(r)
 }
 
 // TestAnImportEndsBeforeItsLease: no call of it can arrive when somebody else has taken over.

@@ -24,8 +24,8 @@ const (
 
 // HTTP says how a provider is called. Its zero value is complete.
 type HTTP struct {
-	// Client makes the calls; for a proxy, a private CA or mutual TLS. Default: http.DefaultTransport. Whatever it allows,
-	// redirects are not followed.
+	// Client makes the calls; for a proxy, a private CA or mutual TLS. Default: a copy of http.DefaultTransport, with
+	// connections of its own. Whatever it allows, redirects are not followed.
 	Client *http.Client
 	// Timeout is what one call may take, its answer's body included. Default 10 s.
 	Timeout time.Duration
@@ -50,10 +50,7 @@ func (h HTTP) client() (*client, error) {
 	if h.Timeout < 0 {
 		return nil, fmt.Errorf("HTTP.Timeout is negative: %v", h.Timeout)
 	}
-	c := &client{timeout: h.Timeout, now: h.Now}
-	if h.Client != nil {
-		c.http = *h.Client
-	}
+	c := &client{http: ask.Client(h.Client), timeout: h.Timeout, now: h.Now}
 	c.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if c.timeout == 0 {
 		c.timeout = defaultTimeout

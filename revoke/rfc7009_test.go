@@ -286,7 +286,7 @@ func TestTransportTraps(t *testing.T) {
 		other := serve(t, func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) })
 		for _, status := range []int{301, 302, 303, 307, 308} {
 			u := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other, status) })
-			follows := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
+			follows := &http.Client{Transport: new(http.Transport), CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
 			err := newRFC7009(t, RFC7009Config{Endpoint: u, HTTP: HTTP{Client: follows}}).Revoke(t.Context(), "token", nil)
 			assert.Equal(t, temporaryKind, kindOf(t, err), status)
 		}

@@ -23,13 +23,16 @@ import (
 	"time"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 // do sends r, with a bearer if there is one, and returns status and JSON object of the answer.
 func do(t testing.TB, r *http.Request, bearer string) (int, Claims) {
 	t.Helper()
 	if bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(r)
+	resp, err := ownClient.Transport.RoundTrip(r)
 	if err != nil {
 		t.Error(err)
 		return 0, nil
@@ -219,7 +222,7 @@ func TestUserInfo(t *testing.T) {
 		if token != "" {
 			r.Header.Set("Authorization", "Bearer "+token)
 		}
-		resp, err := http.DefaultTransport.RoundTrip(r)
+		resp, err := ownClient.Transport.RoundTrip(r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -393,7 +396,7 @@ func TestLogout(t *testing.T) {
 func TestIssuerFaults(t *testing.T) {
 	iss := NewIssuer(t)
 	fetch := func(path string) (code int, body string, err error) {
-		resp, err := http.DefaultTransport.RoundTrip(request(t, "GET", iss.URL+path, ""))
+		resp, err := ownClient.Transport.RoundTrip(request(t, "GET", iss.URL+path, ""))
 		if err != nil {
 			return 0, "", err
 		}

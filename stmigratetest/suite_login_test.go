@@ -210,7 +210,7 @@ func emailPasswordOf(t *testing.T, version string) stmigrate.EmailPassword {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, c.URL+"/recipe/multitenancy/tenant",
 		strings.NewReader(`{"tenantId":"t1","emailPasswordEnabled":true}`))
 	require.NoError(t, err)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := ownClient.Do(r)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusOK, resp.StatusCode)

@@ -22,7 +22,7 @@ func issuerRevoker(iss *Issuer) stmigrate.Revoker {
 			return err
 		}
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := ownClient.Do(req)
 		if err != nil {
 			return errors.New("the provider does not answer")
 		}

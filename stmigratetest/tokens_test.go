@@ -14,7 +14,6 @@ import (
 	"encoding/pem"
 	"maps"
 	"math/big"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -206,7 +205,7 @@ func TestWrong_baits(t *testing.T) {
 		case w.Category == "embedded-key" && w.Name != "jwk of a secret":
 			good = verifies(t, "RS256", attacker, w.Token)
 			if address, ok := part(t, w.Token, 0)["jku"].(string); ok {
-				resp, err := http.Get(address)
+				resp, err := ownClient.Get(address)
 				if err != nil {
 					t.Fatal(err)
 				}

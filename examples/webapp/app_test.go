@@ -20,6 +20,11 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
+// ownClient's connections are no other test's to close, and the page's own neither.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
+func init() { providerClient.Transport = new(http.Transport) }
+
 // browser is a page in a browser, as far as the server sees it: cookies, and a legacy token where there is one.
 type browser struct {
 	t      *testing.T
@@ -46,7 +51,7 @@ func open(t *testing.T) *browser {
 func (b *browser) another() *browser {
 	jar, err := cookiejar.New(nil)
 	require.NoError(b.t, err)
-	return &browser{t: b.t, base: b.base, legacy: b.legacy, client: &http.Client{Jar: jar, Timeout: time.Minute}}
+	return &browser{t: b.t, base: b.base, legacy: b.legacy, client: &http.Client{Transport: ownClient.Transport, Jar: jar, Timeout: time.Minute}}
 }
 
 type answered struct {
@@ -374,7 +379,7 @@ func TestRunServesUntilItIsTold(t *testing.T) {
 	n, err := said.Read(line)
 	require.NoError(t, err)
 	base := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(string(line[:n]))
-	resp, err := http.Get(base)
+	resp, err := ownClient.Get(base)
 	require.NoError(t, err)
 	_ = resp.Body.Close()
 	assert.Equal(t, 200, resp.StatusCode)

@@ -33,13 +33,10 @@ type Caller struct {
 	flying chan struct{}
 }
 
-// New returns a Caller over a copy of client that follows no redirects.
-func New(client *http.Client, limits Limits, now func() time.Time) *Caller {
-	c := &Caller{limits: limits, now: now, rate: rate.NewLimiter(rate.Limit(limits.PerSecond), limits.PerSecond),
+// New returns a Caller over [Client] of given that follows no redirects.
+func New(given *http.Client, limits Limits, now func() time.Time) *Caller {
+	c := &Caller{client: Client(given), limits: limits, now: now, rate: rate.NewLimiter(rate.Limit(limits.PerSecond), limits.PerSecond),
 		flying: make(chan struct{}, limits.InFlight)}
-	if client != nil {
-		c.client = *client
-	}
 	c.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return c
 }

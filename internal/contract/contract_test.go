@@ -15,6 +15,9 @@ import (
 	"github.com/stmigrate/stmigrate/internal/coreemu"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 const recording = "../coreemu/testdata/core-contract/session.json"
 
 // TestCheckSeesEveryKindOfDifference spoils one value of a recording that passes, and must hear of that step alone.
@@ -64,7 +67,7 @@ func TestCheckSeesEveryKindOfDifference(t *testing.T) {
 					tt.spoil(&s.Recorded["3.1"][i])
 				}
 			}
-			diffs := s.Check(t.Context(), srv.URL, http.DefaultClient)
+			diffs := s.Check(t.Context(), srv.URL, ownClient)
 			if tt.line == "" {
 				require.Empty(t, diffs)
 				return
@@ -79,7 +82,7 @@ func TestCheckSeesACoreThatDoesNotAnswer(t *testing.T) {
 	srv.Close()
 	s, err := contract.Load(recording)
 	require.NoError(t, err)
-	diffs := s.Check(t.Context(), srv.URL, http.DefaultClient)
+	diffs := s.Check(t.Context(), srv.URL, ownClient)
 	require.Len(t, diffs, len(s.Steps)*len(s.CDI))
 	require.Contains(t, diffs[0].String(), "no answer")
 }

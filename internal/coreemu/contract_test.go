@@ -14,7 +14,7 @@ import (
 	"github.com/stmigrate/stmigrate/internal/coreemu"
 )
 
-var client = &http.Client{Timeout: 5 * time.Minute}
+var client = &http.Client{Transport: new(http.Transport), Timeout: 5 * time.Minute}
 
 // TestContract replays the recordings of a real core against the one in memory.
 func TestContract(t *testing.T) {

@@ -299,7 +299,7 @@ func ExampleNew() {
 	srv := httptest.NewServer(core)
 	defer srv.Close()
 
-	resp, err := http.Post(srv.URL+"/recipe/session", "application/json", strings.NewReader(
+	resp, err := client.Post(srv.URL+"/recipe/session", "application/json", strings.NewReader(
 		`{"userId": "auth0|1", "userDataInJWT": {}, "userDataInDatabase": {"from": "auth0"}, "enableAntiCsrf": false}`))
 	if err != nil {
 		fmt.Println(err)

@@ -12,6 +12,9 @@ import (
 	"github.com/stmigrate/stmigrate/internal/faults"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 func TestFaults(t *testing.T) {
 	var f faults.Faults
 	var done atomic.Int32
@@ -21,7 +24,7 @@ func TestFaults(t *testing.T) {
 	}), nil))
 	defer srv.Close()
 	post := func(path string) (int, string, error) {
-		resp, err := http.Post(srv.URL+path, "text/plain", strings.NewReader("hello world"))
+		resp, err := ownClient.Post(srv.URL+path, "text/plain", strings.NewReader("hello world"))
 		if err != nil {
 			return 0, "", err
 		}

@@ -26,6 +26,9 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 func newLedger(tb testing.TB, db *sql.DB, d login.Dialect, prefix string) *login.SQLLedger {
 	tb.Helper()
 	l, err := login.NewSQLLedger(login.SQLConfig{DB: db, Dialect: d, TablePrefix: prefix})
@@ -196,7 +199,7 @@ type killer struct {
 
 func (k *killer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if strings.HasSuffix(r.URL.Path, "/apiversion") {
-		return http.DefaultTransport.RoundTrip(r)
+		return ownClient.Transport.RoundTrip(r)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -204,7 +207,7 @@ func (k *killer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if k.left < 0 && !k.after {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(r)
+	resp, err := ownClient.Transport.RoundTrip(r)
 	if k.left < 0 {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}

@@ -67,7 +67,7 @@ type Config struct {
 	// Default, and for the zero Addr: none is sent.
 	ClientIP func(ctx context.Context) netip.Addr
 
-	// HTTPClient makes the calls; it follows no redirects. Default: http.DefaultTransport.
+	// HTTPClient makes the calls; it follows no redirects. Default: the settings of http.DefaultTransport, with connections of its own.
 	HTTPClient *http.Client
 	// Timeout is what one call may take. Default 5 s.
 	Timeout time.Duration

@@ -81,7 +81,7 @@ type Config struct {
 	// ClientIPHeader is the header for ClientIP. Default "auth0-forwarded-for".
 	ClientIPHeader string
 
-	// HTTPClient makes the calls; it follows no redirects. Default: http.DefaultTransport.
+	// HTTPClient makes the calls; it follows no redirects. Default: the settings of http.DefaultTransport, with connections of its own.
 	HTTPClient *http.Client
 	// Timeout is what one call may take. Default 5 s.
 	Timeout time.Duration

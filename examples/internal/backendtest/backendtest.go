@@ -16,6 +16,9 @@ import (
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
+// ownClient's connections are no other test's to close.
+var ownClient = &http.Client{Transport: new(http.Transport)}
+
 const (
 	website  = "https://app.example.com"
 	audience = "https://api.example.com"
@@ -295,7 +298,7 @@ func (p *page) request(method, path string, header http.Header, body string) *ht
 	for name, values := range header {
 		r.Header[name] = values
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := ownClient.Do(r)
 	if err != nil {
 		p.t.Fatal(err)
 	}
