@@ -135,16 +135,12 @@ func sessionKey(s *OldSession, token string) (key ExchangeKey, kind string) {
 }
 
 // hashKey is SHA-256 over parts, each with its length before it.
-func hashKey(parts ...string) (key ExchangeKey) {
-	h := sha256.New()
+func hashKey(parts ...string) ExchangeKey {
+	b := make([]byte, 0, 256)
 	for _, part := range append([]string{"stmigrate exchange v1"}, parts...) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(part)))
-		h.Write(n[:])
-		h.Write([]byte(part))
+		b = append(binary.BigEndian.AppendUint64(b, uint64(len(part))), part...)
 	}
-	h.Sum(key[:0])
-	return key
+	return sha256.Sum256(b)
 }
 
 // signedPart returns header and payload of a compact JWS (RFC 7515 §3.1).
@@ -182,10 +178,7 @@ type oldSession struct {
 // append adds the answer to b, but for Handle, which the store keeps: strings and lists with their lengths before them. The
 // front-token is left out where it can be made again of what is there, since it is a third of all.
 func (a *answer) append(b []byte) []byte {
-	header, slim := a.Header, false
-	if a.Expiry != 0 {
-		header, slim = fdi.Slim(a.Header, a.UserID, time.UnixMilli(a.Expiry))
-	}
+	slim := a.Expiry != 0 && fdi.Restorable(a.Header, a.UserID, time.UnixMilli(a.Expiry))
 	for _, s := range []string{
 		a.TenantID, a.UserID, string(a.State), string(a.IdempotencyKey),
 		a.Legacy.Issuer, a.Legacy.Subject, a.Legacy.TenantID, a.Legacy.SessionID, a.Legacy.TokenID,
@@ -200,7 +193,10 @@ func (a *answer) append(b []byte) []byte {
 	} else {
 		b = append(b, 0)
 	}
-	for name, values := range header {
+	for name, values := range a.Header {
+		if slim && name == fdi.FrontHeader {
+			continue
+		}
 		b = appendString(b, name)
 		b = binary.AppendUvarint(b, uint64(len(values)))
 		for _, v := range values {

@@ -30,17 +30,26 @@ func newBudget(lease time.Duration) budget {
 	}
 }
 
-// holder holds a claim, on a context that outlives the client and ends before the lease.
+// holder holds a claim. Its context outlives the client; what its steps do ends before the lease, see within.
 type holder struct {
 	x       *exchange
 	ctx     context.Context
-	cancel  context.CancelFunc
+	end     time.Time
 	fence   Fence
 	claimed Claimed
 
 	owes   bool // the legacy session is to be revoked once the answer stands
 	inline bool // by this request
 	noted  bool // there is a note beside the claim
+}
+
+// within bounds a step: by what it may take, and by the end of the claim.
+func (h *holder) within(budget time.Duration) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(budget)
+	if end.After(h.end) {
+		end = h.end
+	}
+	return context.WithDeadline(h.ctx, end)
 }
 
 func (h *holder) run() error {
@@ -67,7 +76,9 @@ func (h *holder) run() error {
 	x.result.Outcome = OutcomeMigrated
 	x.result.UserID, x.result.TenantID, x.result.Handle = a.UserID, a.TenantID, a.Handle
 	if x.live {
-		x.isCurrent(h.ctx)
+		ctx, cancel := h.within(x.m.cfg.Lease)
+		defer cancel()
+		x.isCurrent(ctx)
 	} else {
 		x.given = a
 	}
@@ -81,7 +92,7 @@ func (h *holder) mint(a *answer) error {
 	u.SessionData = make(map[string]any, len(x.user.SessionData)+1)
 	maps.Copy(u.SessionData, x.user.SessionData)
 	u.SessionData[SessionMarker] = marker(x.key)
-	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.mint)
+	ctx, cancel := h.within(x.m.budget.mint)
 	defer cancel()
 	if h.late() {
 		h.release(h.claimed.Suspect)
@@ -102,16 +113,17 @@ func (h *holder) mint(a *answer) error {
 		}
 		return &retryError{fmt.Errorf("%w: it is unknown whether a session was created: %w", ErrUnavailable, err), x.m.cfg.Lease}
 	}
+	if h.late() {
+		h.undo(t.Handle) // the next holder may have looked already
+		return &retryError{unavailable("a session was created later than Config.Lease allows"), time.Second}
+	}
 	a.Handle, a.Header, a.State = t.Handle, t.Header, t.State
 	return nil
 }
 
 // late tells by the clock whether the claim may be somebody else's by now: a process that stood still hears of its deadlines too
 // late.
-func (h *holder) late() bool {
-	deadline, _ := h.ctx.Deadline()
-	return !time.Now().Before(deadline)
-}
+func (h *holder) late() bool { return !time.Now().Before(h.end) }
 
 // revokeLate ends what a mint left behind that may have come to life when another holder was done with looking for it.
 func (h *holder) revokeLate() {
@@ -119,7 +131,7 @@ func (h *holder) revokeLate() {
 	if x.m.finder == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), x.m.cfg.Lease)
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.cfg.Lease)
 	defer cancel()
 	c := Claim{
 		Key: x.key, Shown: x.shown, User: x.owner(), Fence: newFence(), Lease: x.m.cfg.Lease, KeepFor: x.keepFor(),
@@ -151,11 +163,13 @@ func (h *holder) guard(handle string) error {
 	if err := h.revokeOrphans(handle); err != nil {
 		return &Error{"mint", fmt.Errorf("%w: %w", ErrUnavailable, err)}
 	}
-	check, cancel := context.WithTimeout(h.ctx, x.m.budget.check)
-	err := inTime(check, x.notBefore(check, x.result.Legacy))
-	cancel()
-	if err != nil {
-		return &Error{"resolve", err}
+	if x.m.cfg.NotBefore != nil {
+		ctx, cancel := h.within(x.m.budget.check)
+		err := inTime(ctx, x.notBefore(ctx, x.result.Legacy))
+		cancel()
+		if err != nil {
+			return &Error{"resolve", err}
+		}
 	}
 	if x.m.cfg.RevokePolicy != RevokeRequired {
 		return nil
@@ -163,7 +177,7 @@ func (h *holder) guard(handle string) error {
 	if err := h.note(); err != nil {
 		return &Error{"claim", err}
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.revoke)
+	ctx, cancel := h.within(x.m.budget.revoke)
 	defer cancel()
 	return x.m.attempt(ctx, x.owed(), 1, defaultRevocations).err
 }
@@ -194,12 +208,12 @@ func (h *holder) finish(a *answer) error {
 			return err
 		}
 	}
-	parent, budget := h.ctx, x.m.budget.finish
+	ctx, cancel := h.within(x.m.budget.finish)
 	if x.m.cfg.RevokePolicy == RevokeRequired {
 		// The legacy session is over: giving up now would leave the user with none. The fence keeps a late record harmless.
-		parent, budget = context.WithoutCancel(h.ctx), 2*budget
+		cancel()
+		ctx, cancel = context.WithTimeout(h.ctx, 2*x.m.budget.finish)
 	}
-	ctx, cancel := context.WithTimeout(parent, budget)
 	defer cancel()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		err := x.m.cfg.Exchanges.Finish(ctx, x.key, h.fence, f)
@@ -232,7 +246,7 @@ func (h *holder) undo(handle string) {
 	// Whether a revocation that failed has ended the legacy session is open: its note must not go with the claim.
 	suspect := h.claimed.Suspect || h.noted
 	if !h.x.live {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), h.x.m.budget.revoke)
+		ctx, cancel := context.WithTimeout(h.ctx, h.x.m.budget.revoke)
 		defer cancel()
 		if _, err := h.x.m.cfg.Sessions.RevokeSession(ctx, handle); err != nil {
 			suspect, h.x.orphan = true, true
@@ -251,7 +265,7 @@ func (h *holder) revokeOrphans(except string) error {
 	if !h.claimed.Suspect || x.m.finder == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.find)
+	ctx, cancel := h.within(x.m.budget.find)
 	defer cancel()
 	keep := func(handle string) bool { return handle == except || (x.live && handle == x.current.Handle) }
 	return x.m.revokeMarked(ctx, marker(x.key), keep, x.owner(), h.claimed.User)

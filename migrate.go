@@ -434,22 +434,21 @@ func (x *exchange) under(ctx context.Context, c Claim, goOn func(*holder) error)
 		}
 		return x.replay(ctx, claimed, func(o *opened) bool { return o.key == c.Key })
 	}
-	defer h.cancel()
 	return goOn(h)
 }
 
 // claim asks until the claim is held, done, or of a closed epoch. The store's calls are not bound to the client: an answer that
 // nobody waits for would leave a claim held for nothing.
 func (x *exchange) claim(ctx context.Context, c Claim) (*holder, Claimed, error) {
-	h := &holder{x: x, fence: newFence()}
+	h := &holder{x: x, ctx: context.WithoutCancel(ctx), fence: newFence()}
 	c.Epoch, c.Fence, c.Lease = x.m.cfg.Epoch, h.fence, x.m.cfg.Lease
 	pause := 20 * time.Millisecond
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, Claimed{}, gaveUp(err)
 		}
-		h.ctx, h.cancel = context.WithTimeout(context.WithoutCancel(ctx), x.m.cfg.Lease*95/100)
-		call, cancel := context.WithTimeout(h.ctx, x.m.budget.claim)
+		h.end = time.Now().Add(x.m.cfg.Lease * 95 / 100)
+		call, cancel := h.within(x.m.budget.claim)
 		claimed, err := x.m.cfg.Exchanges.Claim(call, c)
 		cancel()
 		switch {
@@ -458,12 +457,10 @@ func (x *exchange) claim(ctx context.Context, c Claim) (*holder, Claimed, error)
 			h.claimed.Suspect = claimed.Suspect || x.orphan
 			return h, claimed, nil
 		case err == nil && (claimed.State == ClaimDone || claimed.State == ClaimClosed):
-			h.cancel()
 			return nil, claimed, nil
 		case err == nil && claimed.State != ClaimBusy:
 			err = fmt.Errorf("the store answered with the unknown state %d", claimed.State)
 		}
-		h.cancel()
 		if err != nil && pause > 100*time.Millisecond {
 			return nil, Claimed{}, storeError(err)
 		}

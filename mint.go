@@ -125,10 +125,7 @@ func (s *Sessions) fits(payload map[string]any, u User, cookies bool) error {
 	if depth > maxDepth {
 		return fmt.Errorf("the access token payload is nested %d levels deep, at most %d expected", depth, maxDepth)
 	}
-	id, _, err := measure(u.ID)
-	if err != nil {
-		return err
-	}
+	id := len(fdi.AppendQuoted(nil, u.ID))
 	claims := size + len(longestClaims) + 2*id + len(tenantOrPublic(u.TenantID)) + len(u.TenantID)
 	if err := s.wire.Foresee(claims, u.ID, cookies); err != nil {
 		return fmt.Errorf("the access token payload takes %d bytes, which is too much: %w", size, err)

@@ -1,7 +1,6 @@
 package stmigrate
 
 import (
-	"context"
 	"fmt"
 	"time"
 )
@@ -29,7 +28,7 @@ func (h *holder) note() error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.note)
+	ctx, cancel := h.within(x.m.budget.note)
 	defer cancel()
 	h.noted = true // or perhaps not, if there is an error
 	if err := noter.Note(ctx, x.key, h.fence, note); err != nil {

@@ -136,7 +136,7 @@ func (h *holder) redeem(c Claim) error {
 	}
 	// The token is used up: whether the client waits or not, this is what is left of it. Whoever takes the claim over meanwhile
 	// finds the note, and waits at the session's own claim.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), x.m.budget.wait)
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.wait)
 	defer cancel()
 	if err := inTime(ctx, x.migrate(ctx, useRedeemed)); err != nil || x.result.Outcome == OutcomeRolledBack {
 		x.m.release(h.ctx, c.Key, h.fence, true)
@@ -159,7 +159,7 @@ func (h *holder) redeemed(c Claim) (noted bool, err error) {
 		if o != nil && o.token != "" {
 			token = o.token // the one that was shown is used up
 		}
-		got, err := x.callRedeemer(h.ctx, token)
+		got, err := h.callRedeemer(token)
 		if err != nil && (got == nil || got.Token == "") {
 			return o != nil && !worthless(err), &Error{"verify", err}
 		}
@@ -178,10 +178,10 @@ func (h *holder) redeemed(c Claim) (noted bool, err error) {
 }
 
 // callRedeemer uses token up.
-func (x *exchange) callRedeemer(ctx context.Context, token string) (*Redeemed, error) {
-	ctx, cancel := context.WithTimeout(ctx, x.m.budget.redeem)
+func (h *holder) callRedeemer(token string) (*Redeemed, error) {
+	ctx, cancel := h.within(h.x.m.budget.redeem)
 	defer cancel()
-	got, err := x.redeemer.Redeem(ctx, token)
+	got, err := h.x.redeemer.Redeem(ctx, token)
 	switch {
 	case err == nil && (got == nil || got.Session == nil):
 		err = errors.New("the Redeemer returned no session")
@@ -205,7 +205,7 @@ func (h *holder) noteRedeemed(c Claim, got *Redeemed) *owed {
 	if o.session == nil {
 		o.session = new(OldSession) // it could not be verified: only its successor is noted
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), x.m.budget.finish)
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.finish)
 	defer cancel()
 	note, err := x.m.vault.sealOwed(useRedeemed, o, sealHeader{key: c.Key, shown: c.Shown, fence: h.fence})
 	if err == nil {
@@ -251,7 +251,7 @@ func (h *holder) record(c Claim) error {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), x.m.budget.finish)
+	ctx, cancel := context.WithTimeout(h.ctx, x.m.budget.finish)
 	defer cancel()
 	if err := x.m.cfg.Exchanges.Finish(ctx, c.Key, h.fence, f); err != nil {
 		return claimError(err)

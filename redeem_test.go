@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -493,4 +494,30 @@ func TestOddRedeemers(t *testing.T) {
 		assert.Equal(t, tt.status, r.post("token").Code, name)
 		assert.Equal(t, tt.left, r.store.Len(), name)
 	}
+}
+
+// hangingRedeemer answers when it is given up.
+type hangingRedeemer struct {
+	oddRedeemer
+	took *time.Duration
+}
+
+func (h hangingRedeemer) Redeem(ctx context.Context, _ string) (*stmigrate.Redeemed, error) {
+	begun := time.Now()
+	<-ctx.Done()
+	*h.took = time.Since(begun)
+	return nil, ctx.Err()
+}
+
+// TestRedeemerThatHangs is given up before its claim is over.
+func TestRedeemerThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var took time.Duration
+		r := newRig(t, func(c *stmigrate.Config) {
+			c.Lease, c.Verifier = 100*time.Second, hangingRedeemer{took: &took}
+		})
+		expect(t, r.post("token"), 503, "UNAVAILABLE")
+		assert.Equal(t, 30*time.Second, took)
+	})
 }

@@ -51,10 +51,11 @@ func TestOrphanOfAClientThatNeverComesBack(t *testing.T) {
 	assert.Len(t, r.sessions.Live(), 2)
 }
 
-// lateMinter stands still before its first session for longer than the lease, and never hears what became of it.
+// lateMinter creates its first session when something else has happened, whatever its context says, and may not hear of it.
 type lateMinter struct {
 	*stmigratetest.FakeSessions
 	meanwhile func()
+	lost      bool
 }
 
 func (m *lateMinter) CreateSession(ctx context.Context, r *http.Request, u stmigrate.User) (*stmigrate.Tokens, error) {
@@ -64,37 +65,113 @@ func (m *lateMinter) CreateSession(ctx context.Context, r *http.Request, u stmig
 		return m.FakeSessions.CreateSession(ctx, r, u)
 	}
 	meanwhile()
-	if _, err := m.FakeSessions.CreateSession(context.WithoutCancel(ctx), r, u); err != nil {
-		return nil, err
+	tokens, err := m.FakeSessions.CreateSession(context.WithoutCancel(ctx), r, u)
+	if m.lost {
+		return nil, errors.New("connection reset")
 	}
-	return nil, errors.New("connection reset")
+	return tokens, err
 }
 
 // TestMintThatComesTooLate: the session of a holder who stood still comes to life when the next one has looked for orphans and
 // finished. Nobody would look again.
 func TestMintThatComesTooLate(t *testing.T) {
 	t.Parallel()
+	for _, lost := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const lease = 30 * time.Second
+			late := &lateMinter{lost: lost}
+			var other *rig // another process
+			r := newRig(t, func(c *stmigrate.Config) {
+				late.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
+				c.Sessions, c.Lease, c.Secrets = late, lease, [][]byte{make([]byte, 32)}
+				other = newRig(t, func(same *stmigrate.Config) { *same = *c })
+			})
+			r.add("tok", "user-1", "sid-1", "")
+			var given []stmigratetest.FakeSession
+			late.meanwhile = func() {
+				time.Sleep(lease)
+				r.clock.Advance(lease)
+				expect(t, other.post("tok"), 200, "OK")
+				given = r.sessions.Live()
+			}
+			expect(t, r.post("tok"), 503, "UNAVAILABLE")
+			require.Len(t, given, 1)
+			assert.Equal(t, given, r.sessions.Live())
+		})
+	}
+}
+
+// finishTimer notes how long a Finish may take.
+type finishTimer struct {
+	stmigrate.ExchangeStore
+	left time.Duration
+}
+
+func (s *finishTimer) Finish(ctx context.Context, key stmigrate.ExchangeKey, fence stmigrate.Fence, f stmigrate.Finished) error {
+	deadline, _ := ctx.Deadline()
+	s.left = time.Until(deadline)
+	return s.ExchangeStore.Finish(ctx, key, fence, f)
+}
+
+// TestStepsEndWithTheClaim: a step that came late has what is left of the claim, whatever its own share is.
+func TestStepsEndWithTheClaim(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const lease = 30 * time.Second
-		late := new(lateMinter)
-		var other *rig // another process
+		const lease = 100 * time.Second
+		late, store := new(lateMinter), new(finishTimer)
 		r := newRig(t, func(c *stmigrate.Config) {
-			late.FakeSessions = c.Sessions.(*stmigratetest.FakeSessions)
-			c.Sessions, c.Lease, c.Secrets = late, lease, [][]byte{make([]byte, 32)}
-			other = newRig(t, func(same *stmigrate.Config) { *same = *c })
+			late.FakeSessions, store.ExchangeStore = c.Sessions.(*stmigratetest.FakeSessions), c.Exchanges
+			c.Sessions, c.Exchanges, c.Lease, c.Secrets = late, store, lease, [][]byte{make([]byte, 32)}
 		})
 		r.add("tok", "user-1", "sid-1", "")
-		var given []stmigratetest.FakeSession
-		late.meanwhile = func() {
-			time.Sleep(lease)
-			r.clock.Advance(lease)
-			expect(t, other.post("tok"), 200, "OK")
-			given = r.sessions.Live()
-		}
-		expect(t, r.post("tok"), 503, "UNAVAILABLE")
-		require.Len(t, given, 1)
-		assert.Equal(t, given, r.sessions.Live())
+		late.meanwhile = func() { time.Sleep(90 * time.Second) }
+		expect(t, r.post("tok"), 200, "OK")
+		assert.Equal(t, 5*time.Second, store.left)
+		r.add("other", "user-1", "sid-2", "")
+		expect(t, r.post("other"), 200, "OK")
+		assert.Equal(t, 12*time.Second, store.left)
 	})
+}
+
+// blindFinder does not see what is there until a session is minted.
+type blindFinder struct{ *stmigratetest.FakeSessions }
+
+func (f blindFinder) FindSessions(ctx context.Context, tenantID, userID, marker string) ([]string, error) {
+	if f.Created() < 2 {
+		return nil, nil
+	}
+	return f.FakeSessions.FindSessions(ctx, tenantID, userID, marker)
+}
+
+// TestOrphanThatComesLateToLife: what an earlier holder set off, and came to life after the first look, is found by the second.
+func TestOrphanThatComesLateToLife(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *stmigrate.Config) { c.Sessions = blindFinder{c.Sessions.(*stmigratetest.FakeSessions)} })
+	r.add("tok", "user-1", "sid-1", "")
+	r.orphan(t, "tok")
+	orphan := r.sessions.Live()[0].Handle
+	r.clock.Advance(30 * time.Second)
+	expect(t, r.post("tok"), 200, "OK")
+	live := r.sessions.Live()
+	require.Len(t, live, 1)
+	assert.NotEqual(t, orphan, live[0].Handle, "the session that was given stays")
+}
+
+// TestOrphanOfAnotherUser: whom Config.Users names may change while a holder is gone; what it minted was the earlier one's.
+func TestOrphanOfAnotherUser(t *testing.T) {
+	t.Parallel()
+	user := stmigrate.User{ID: "user-1"}
+	r := newRig(t, func(c *stmigrate.Config) {
+		c.Users = stmigrate.UserResolverFunc(func(context.Context, *stmigrate.OldSession) (*stmigrate.User, error) { return &user, nil })
+	})
+	r.add("tok", "legacy-1", "sid-1", "")
+	r.orphan(t, "tok")
+	user = stmigrate.User{ID: "user-2", TenantID: "t2"}
+	r.clock.Advance(30 * time.Second)
+	expect(t, r.post("tok"), 200, "OK")
+	live := r.sessions.Live()
+	require.Len(t, live, 1)
+	assert.Equal(t, "user-2", live[0].UserID)
 }
 
 func TestSweepThatFails(t *testing.T) {

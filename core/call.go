@@ -308,16 +308,16 @@ func (c *Client) setHeaders(r *http.Request, req request, version string) {
 		return // public
 	}
 	if c.apiKey != "" {
-		r.Header.Set("api-key", c.apiKey)
+		r.Header.Set("Api-Key", c.apiKey)
 	}
 	if version != "" {
-		r.Header.Set("cdi-version", version)
+		r.Header.Set("Cdi-Version", version)
 	}
 	if req.rid != "" {
-		r.Header.Set("rid", req.rid)
+		r.Header.Set("Rid", req.rid)
 	}
 	if req.method != "GET" {
-		r.Header.Set("content-type", "application/json; charset=utf-8")
+		r.Header.Set("Content-Type", "application/json; charset=utf-8")
 	}
 }
 

@@ -87,7 +87,7 @@ func (r *jsonReader) object(depth int) (map[string]any, error) {
 	}
 	size := 0
 	if depth == 1 {
-		size = 16
+		size = min(strings.Count(r.text, `":`), 16) // about as many as there are names: a header has three
 	}
 	object := make(map[string]any, size)
 	for {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,10 +20,10 @@ import (
 const (
 	AccessCookie  = "sAccessToken"
 	RefreshCookie = "sRefreshToken"
+	FrontHeader   = "Front-Token"
 
 	accessHeader  = "St-Access-Token"
 	refreshHeader = "St-Refresh-Token"
-	frontHeader   = "Front-Token"
 	antiCSRF      = "Anti-Csrf"
 	exposeHeader  = "Access-Control-Expose-Headers"
 )
@@ -71,8 +70,8 @@ func (w Wire) Set(h http.Header, t Tokens, cookies bool, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	h.Set(frontHeader, front)
-	expose(h, frontHeader)
+	h.Set(FrontHeader, front)
+	expose(h, FrontHeader)
 	if cookies {
 		w.setCookie(h, AccessCookie, "/", t.Access, now.Add(accessCookieLife))
 		if t.Refresh != "" {
@@ -96,8 +95,8 @@ func (w Wire) Set(h http.Header, t Tokens, cookies bool, now time.Time) error {
 
 // Remove tells the client that its session is over.
 func (w Wire) Remove(h http.Header, cookies, headers bool) {
-	h.Set(frontHeader, "remove")
-	expose(h, frontHeader)
+	h.Set(FrontHeader, "remove")
+	expose(h, FrontHeader)
 	w.Clear(h, cookies, headers)
 }
 
@@ -125,11 +124,16 @@ func (w Wire) ClearCookie(h http.Header, name string) {
 }
 
 func (w Wire) setCookie(h http.Header, name, path, value string, expires time.Time) {
+	h.Add("Set-Cookie", w.cookie(name, path, value, expires))
+}
+
+func (w Wire) cookie(name, path, value string, expires time.Time) string {
 	c := http.Cookie{
-		Name: name, Value: url.QueryEscape(value), Path: path, Domain: w.CookieDomain, Expires: expires,
-		HttpOnly: true, Secure: w.Secure, SameSite: w.SameSite,
+		Name: name, Path: path, Domain: w.CookieDomain, Expires: expires, HttpOnly: true, Secure: w.Secure, SameSite: w.SameSite,
 	}
-	h.Add("Set-Cookie", c.String())
+	// The value joins afterwards: escaped, it has nothing that String would have to look for in it.
+	attributes := strings.TrimPrefix(c.String(), name+"=")
+	return name + "=" + url.QueryEscape(value) + attributes
 }
 
 // expose makes a header readable for pages of other origins.
@@ -174,9 +178,7 @@ func (w Wire) Foresee(claims int, userID string, cookies bool) error {
 	size := base64.RawURLEncoding.EncodedLen
 	access := size(len(header)) + size(claims) + size(signature) + 2
 	if cookies {
-		h := make(http.Header)
-		w.ClearCookie(h, AccessCookie)
-		if total := access + len(h.Get("Set-Cookie")); total > MaxCookie {
+		if total := access + len(w.cookie(AccessCookie, "/", "", time.Unix(0, 0))); total > MaxCookie {
 			return cookieTooLarge(AccessCookie, total)
 		}
 	}
@@ -238,25 +240,35 @@ func sameCookie(a, b string) bool {
 
 // frontToken is what the frontend may read of an access token: whose it is, until when, and its payload.
 func frontToken(t Tokens) (string, error) {
-	parts := strings.Split(t.Access, ".")
-	if len(parts) != 3 {
-		return "", fmt.Errorf("an access token of %d parts, 3 expected", len(parts))
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	front, payload, err := frontJSON(t)
 	if err != nil {
-		return "", fmt.Errorf("the access token's payload is not base64url: %w", err)
+		return "", err
 	}
 	if !json.Valid(payload) {
 		return "", errors.New("the access token's payload is not JSON")
 	}
-	out := make([]byte, 0, len(payload)+len(t.UserID)+64)
-	out = append(appendQuoted(append(out, `{"uid":`...), t.UserID), `,"ate":`...)
-	out = append(strconv.AppendInt(out, t.AccessExpiry.UnixMilli(), 10), `,"up":`...)
-	return base64.StdEncoding.EncodeToString(append(append(out, payload...), '}')), nil
+	return base64.StdEncoding.EncodeToString(front), nil
 }
 
-// appendQuoted appends s as a JSON string in which Unicode and HTML stand for themselves.
-func appendQuoted(b []byte, s string) []byte {
+// frontJSON is a front-token before it is encoded, and the part of it that is the access token's payload, whatever that is.
+func frontJSON(t Tokens) (front, payload []byte, err error) {
+	if dots := strings.Count(t.Access, "."); dots != 2 {
+		return nil, nil, fmt.Errorf("an access token of %d parts, 3 expected", dots+1)
+	}
+	_, rest, _ := strings.Cut(t.Access, ".")
+	encoded, _, _ := strings.Cut(rest, ".")
+	front = make([]byte, 0, len(t.UserID)+base64.RawURLEncoding.DecodedLen(len(encoded))+64)
+	front = append(AppendQuoted(append(front, `{"uid":`...), t.UserID), `,"ate":`...)
+	front = append(strconv.AppendInt(front, t.AccessExpiry.UnixMilli(), 10), `,"up":`...)
+	begin := len(front)
+	if front, err = base64.RawURLEncoding.AppendDecode(front, []byte(encoded)); err != nil {
+		return nil, nil, fmt.Errorf("the access token's payload is not base64url: %w", err)
+	}
+	return append(front, '}'), front[begin:], nil
+}
+
+// AppendQuoted appends s as a JSON string in which Unicode and HTML stand for themselves.
+func AppendQuoted(b []byte, s string) []byte {
 	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
 		return append(append(append(b, '"'), s...), '"')
 	}
@@ -267,22 +279,17 @@ func appendQuoted(b []byte, s string) []byte {
 	return append(b, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
 }
 
-// Slim returns h without its front-token, if that can be made again of what is left: most of it stands in the access token.
-func Slim(h http.Header, userID string, expiry time.Time) (slim http.Header, ok bool) {
-	slim = maps.Clone(h)
-	delete(slim, frontHeader)
-	front, err := frontToken(Tokens{UserID: userID, Access: accessToken(h), AccessExpiry: expiry})
-	if err != nil || front != h.Get(frontHeader) {
-		return h, false
-	}
-	return slim, true
+// Restorable tells whether Restore makes the very front-token of h out of the rest: most of it stands in the access token.
+func Restorable(h http.Header, userID string, expiry time.Time) bool {
+	front, _, err := frontJSON(Tokens{UserID: userID, Access: accessToken(h), AccessExpiry: expiry})
+	return err == nil && string(base64.StdEncoding.AppendEncode(nil, front)) == h.Get(FrontHeader)
 }
 
-// Restore puts the front-token back that Slim took.
-func Restore(slim http.Header, userID string, expiry time.Time) error {
-	front, err := frontToken(Tokens{UserID: userID, Access: accessToken(slim), AccessExpiry: expiry})
+// Restore puts a front-token back that is Restorable.
+func Restore(h http.Header, userID string, expiry time.Time) error {
+	front, _, err := frontJSON(Tokens{UserID: userID, Access: accessToken(h), AccessExpiry: expiry})
 	if err == nil {
-		slim.Set(frontHeader, front)
+		h.Set(FrontHeader, base64.StdEncoding.EncodeToString(front))
 	}
 	return err
 }
@@ -303,7 +310,7 @@ func accessToken(h http.Header) string {
 
 // AccessExpiry reads from the headers of an answer when its access token ends.
 func AccessExpiry(h http.Header) (time.Time, bool) {
-	value := h.Get(frontHeader)
+	value := h.Get(FrontHeader)
 	if len(value) > MaxHeaders {
 		return time.Time{}, false
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -67,13 +68,37 @@ func TestFrontToken(t *testing.T) {
 	require.True(t, ok)
 	assert.True(t, at.Equal(got))
 
-	for name, access := range map[string]string{"opaque": "abc", "not base64": "a.!.c", "not JSON": "a.YWJj.c"} {
+	for name, access := range map[string]string{
+		"opaque": "abc", "not base64": "a.!.c", "not JSON": "a.YWJj.c", "JSON with more around it": "a.MSwiYSI6Mg.c",
+	} {
 		require.Error(t, fdi.Wire{}.Set(http.Header{}, fdi.Tokens{Access: access}, true, at), name)
 	}
 	for _, front := range []string{"", "remove", "e30=", "!", strings.Repeat("a", 9<<10)} {
 		_, ok := fdi.AccessExpiry(http.Header{"Front-Token": {front}})
 		assert.False(t, ok, front)
 	}
+}
+
+// TestCookies: a cookie is what net/http makes of it, whatever stands in the token.
+func TestCookies(t *testing.T) {
+	t.Parallel()
+	const refresh = "a+b/c=;\"\\,é\n"
+	h, at := http.Header{}, time.UnixMilli(1_700_000_000_123)
+	wire := fdi.Wire{RefreshPath: "/auth/session/refresh", CookieDomain: ".example.com", SameSite: http.SameSiteLaxMode, Secure: true}
+	require.NoError(t, wire.Set(h, fdi.Tokens{Access: token(v4, payload), AccessExpiry: at, Refresh: refresh, RefreshExpiry: at}, true, at))
+	want := http.Cookie{
+		Name: "sRefreshToken", Value: url.QueryEscape(refresh), Path: "/auth/session/refresh", Domain: ".example.com", Expires: at,
+		HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode,
+	}
+	require.Len(t, h["Set-Cookie"], 2)
+	assert.Equal(t, want.String(), h["Set-Cookie"][1])
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	for _, line := range h["Set-Cookie"] {
+		pair, _, _ := strings.Cut(line, ";")
+		r.Header.Add("Cookie", pair)
+	}
+	assert.Equal(t, []string{token(v4, payload)}, fdi.CookieTokens(r, fdi.AccessCookie))
+	assert.Equal(t, []string{refresh}, fdi.CookieTokens(r, fdi.RefreshCookie))
 }
 
 func TestFits(t *testing.T) {
