@@ -42,9 +42,10 @@ type Config struct {
 	// RevokePolicy says what a failing Revoker means. Default: [RevokeBestEffort].
 	RevokePolicy RevokePolicy
 	// RevokeAfter leaves the legacy session alive for that long after its exchange, so that a rollout can be rolled back
-	// ([Migrator.Rollback]): users go on with it then. Until it is revoked, a stolen legacy token is good at whatever accepts it
-	// but this Migrator. It needs [RevokeBestEffort], a store that is a [RevocationOutbox], and a worker in some process
-	// ([Migrator.StartRevocations]). Default 0: the legacy session is revoked at once.
+	// ([Migrator.Rollback]): users go on with it then. Where pages keep their token in memory, Grace is the least: one that is
+	// reloaded after a lost answer gets no token to ask again with once the session is revoked. Until then, a stolen legacy token
+	// is good at whatever accepts it but this Migrator. It needs [RevokeBestEffort], a store that is a [RevocationOutbox], and a
+	// worker in some process ([Migrator.StartRevocations]). Default 0: the legacy session is revoked at once.
 	RevokeAfter time.Duration
 	// NotBefore, if set, refuses sessions that began before the time it returns: of a password reset or a ban, say. The zero
 	// time refuses none. It is asked before the exchange and again before it is finished; and, without Claims, before an answer

@@ -159,18 +159,34 @@ class World {
   async signInAtLegacy() {
     const page = await this.context.newPage();
     await page.goto(`${this.www}/style.css`);
-    const token = await page.evaluate(async () => {
+    const [token, refreshToken] = await page.evaluate(async () => {
       const body = new URLSearchParams({
         grant_type: "password", username: "ada@example.com", password: "correct horse battery staple",
       });
       const response = await fetch("/legacy/token", { method: "POST", body });
-      const { access_token } = await response.json();
+      const { access_token, refresh_token } = await response.json();
       localStorage.setItem("legacy.token", access_token);
-      return access_token;
+      return [access_token, refresh_token];
     });
     assert.match(token, /^ey/);
     this.legacyTokens.push(token);
+    this.legacyRefreshToken = refreshToken;
     await page.close();
+  }
+
+  /** Renews the legacy token, as the provider's SDK does: another one of the same session, which is returned and left nowhere. */
+  async renewAtLegacy() {
+    const page = await this.context.newPage();
+    await page.goto(`${this.www}/style.css`);
+    const token = await page.evaluate(async (refresh_token) => {
+      const body = new URLSearchParams({ grant_type: "refresh_token", refresh_token });
+      const response = await fetch("/legacy/token", { method: "POST", body });
+      return (await response.json()).access_token;
+    }, this.legacyRefreshToken);
+    assert.match(token, /^ey/);
+    this.legacyTokens.push(token);
+    await page.close();
+    return token;
   }
 
   /** Opens a tab and waits, unless told otherwise, for what became of its migration. */

@@ -9,6 +9,13 @@ export interface MigrateOptions {
    */
   getLegacyToken(): string | null | undefined | Promise<string | null | undefined>;
   /**
+   * What stays the same when the legacy token is renewed, and differs after another sign-in: the sid of a Keycloak or Clerk token, the
+   * session_id of a Supabase one. Needed where a reload brings another token, as with SDKs that keep theirs in memory: a lost answer is
+   * given again only to whoever asks with the same Idempotency-Key, which is kept with the hash of this. Default, and where it returns
+   * nothing: the token itself. Anything but a string is a TypeError.
+   */
+  getLegacySessionId?(token: string): string | null | undefined | Promise<string | null | undefined>;
+  /**
    * Removes the legacy session from this browser: its token, its cookies, its SDK's state. Called only once the new session
    * has arrived. What it throws is swallowed, and so is one that takes longer than timeoutMs; the result's legacyEnded is false then.
    */

@@ -22,10 +22,12 @@ export async function migrateSession(options) {
 
 function check(options) {
   const {
-    apiDomain, path = "/migrate-session", getLegacyToken, endLegacySession, doesSessionExist, onSignedOut,
+    apiDomain, path = "/migrate-session", getLegacyToken, getLegacySessionId = () => "", endLegacySession, doesSessionExist, onSignedOut,
     attempts = 6, timeoutMs = 30_000, signal,
   } = options ?? {};
-  for (const [name, f] of Object.entries({ getLegacyToken, endLegacySession, doesSessionExist, onSignedOut })) {
+  for (const [name, f] of Object.entries({
+    getLegacyToken, getLegacySessionId, endLegacySession, doesSessionExist, onSignedOut,
+  })) {
     if (typeof f !== "function") throw new TypeError(`migrateSession: ${name} must be a function`);
   }
   if (!(Number.isInteger(attempts) && attempts >= 1 && attempts <= 100)) {
@@ -40,7 +42,7 @@ function check(options) {
   const url = new URL(path, base);
   if (url.origin !== base.origin) throw new TypeError("migrateSession: path must be a path on apiDomain");
   return {
-    url: url.href, getLegacyToken, endLegacySession, doesSessionExist, onSignedOut, attempts, timeoutMs, signal,
+    url: url.href, getLegacyToken, getLegacySessionId, endLegacySession, doesSessionExist, onSignedOut, attempts, timeoutMs, signal,
   };
 }
 
@@ -93,10 +95,13 @@ async function migrate(config, alone) {
   if (typeof token !== "string") throw new TypeError("migrateSession: getLegacyToken must return the token as a string, or nothing");
   // What no header can carry, or servers take, would be refused.
   if (!/^[\x21-\x7e]+$/.test(token) || token.length > 16_384) return { status: "refused", code: "BAD_REQUEST" };
-  const key = await idempotencyKey(token, alone);
+  const session = (await config.getLegacySessionId(token)) || token;
+  if (typeof session !== "string") throw new TypeError("migrateSession: getLegacySessionId must return the ID as a string, or nothing");
+  const key = await idempotencyKey(session, alone);
   // Another tab may have been done meanwhile.
   if (!alone && (await config.doesSessionExist())) return { status: "current" };
   for (let attempt = 1; ; attempt++) {
+    config.signal?.throwIfAborted();
     const answer = await ask(config, token, key);
     if (!answer.retry) return conclude(config, answer);
     if (attempt >= config.attempts) return { status: "unavailable", code: answer.code };
@@ -191,14 +196,14 @@ async function endLegacy({ endLegacySession, timeoutMs }) {
 }
 
 /**
- * The key of the exchange of this very token: the same after a reload until an answer came, so that the lost answer is
- * given again; another for another login. Nothing is sent where it could not be kept or named, since a reload would then
+ * The key of the exchange of this session, or of this very token: the same after a reload until an answer came, so that the lost
+ * answer is given again; another for another login. Nothing is sent where it could not be kept or named, since a reload would then
  * come with another key, and be refused what it is owed.
  */
-async function idempotencyKey(token, alone) {
+async function idempotencyKey(session, alone) {
   try {
     // Throws where there is no SubtleCrypto, in an insecure context.
-    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(token));
+    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(session));
     const hash = Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
     const kept = keptKey(hash);
     if (kept) return kept;

@@ -47,6 +47,7 @@ async function load() {
   const result = await migrateSession({
     apiDomain: api,
     getLegacyToken: () => legacy.token,
+    ...(query.has("by-session") && { getLegacySessionId: (token) => JSON.parse(atob(token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/"))).sid }),
     endLegacySession: () => legacy.end(),
     doesSessionExist: Session.doesSessionExist,
     onSignedOut: () => {

@@ -40,6 +40,24 @@ scenario("the answer is cut after the server's commit, and a reload recovers the
   assert.ok(keys.size === 1 && !keys.has(undefined), "the reload came with another key");
 });
 
+scenario("the answer is cut, and the reload comes with another token of the same legacy session", async (w) => {
+  await w.signInAtLegacy();
+  const renewed = await w.renewAtLegacy();
+  await w.tell("fault", { on: "api", kind: "cut", routes: [EXCHANGE] });
+  const { page, result } = await w.open({ attempts: 1, "by-session": "" });
+  assert.deepEqual(result, { status: "unavailable", code: "NETWORK_ERROR" });
+  const live = await minted(w);
+
+  await w.tell("heal", { on: "api" });
+  await page.evaluate((token) => localStorage.setItem("legacy.token", token), renewed);
+  await page.reload();
+  assert.deepEqual(await settled(page), { status: "migrated", legacyEnded: true });
+  const state = await assertRecovered(w, page, live);
+  const asked = state.of(EXCHANGE).map((r) => r.header);
+  assert.equal(asked.at(-1).authorization, `Bearer ${renewed}`);
+  assert.equal(new Set(asked.map((h) => h["idempotency-key"])).size, 1);
+});
+
 scenario("the answer is cut, and the page itself asks again", async (w) => {
   await w.signInAtLegacy();
   await w.tell("fault", { on: "api", kind: "cut", routes: [EXCHANGE] });

@@ -233,6 +233,39 @@ test("another legacy login has another key, and the storage never holds the toke
   assert.notEqual(one, other);
 });
 
+test("a token that was renewed has the key of its session, and another session another", async (t) => {
+  hurry(t);
+  const sid = (token) => token.split("/")[0];
+  const b = browser([lost, lost, lost, ok]);
+  for (const token of ["session-1/token-1", "session-1/token-2", "session-2/token-1"]) {
+    await (await tab(b, { token, attempts: 1, getLegacySessionId: sid })).run();
+  }
+  assert.ok(![...b.storage.kept.values()].join().includes("session-"));
+  await (await tab(b, { token: "session-2/token-2", getLegacySessionId: async (token) => sid(token) })).run();
+  const [one, renewed, other, last] = b.requests.map((r) => r.headers["Idempotency-Key"]);
+  assert.equal(renewed, one);
+  assert.notEqual(other, one);
+  assert.equal(last, other);
+  assert.equal(b.requests[1].headers.Authorization, "Bearer session-1/token-2");
+});
+
+test("a token of no session goes by itself", async () => {
+  for (const none of [undefined, null, ""]) {
+    const b = browser([lost, ok]);
+    for (const token of [TOKEN, TOKEN + "x"]) await (await tab(b, { token, attempts: 1, getLegacySessionId: () => none })).run();
+    const [one, other] = b.requests.map((r) => r.headers["Idempotency-Key"]);
+    assert.ok(one && other);
+    assert.notEqual(one, other);
+  }
+});
+
+test("a session's ID that is no string is refused before anything is asked", async () => {
+  const b = browser([ok]);
+  await assert.rejects((await tab(b, { getLegacySessionId: () => 7 })).run(), /getLegacySessionId must return the ID as a string/);
+  await assert.rejects((await tab(b, { getLegacySessionId: "sid" })).run(), /getLegacySessionId must be a function/);
+  assert.equal(b.requests.length, 0);
+});
+
 test("sends no key that could not be kept", async () => {
   const full = { getItem: () => null, removeItem() {}, setItem() { throw new DOMException("full", "QuotaExceededError"); } };
   const b = browser([ok], { storage: full });
@@ -550,6 +583,22 @@ test("the caller's signal ends the wait for the lock, too", async () => {
   stop.abort(new Error("left the page"));
   await assert.rejects(running, /left the page/);
   assert.equal(b.requests.length, 0);
+});
+
+test("the caller's signal ends it before anything is asked, too", async () => {
+  for (const locked of [locks(), undefined]) {
+    const stop = new AbortController();
+    const b = browser([ok], { locks: locked });
+    let calls = 0;
+    const getLegacyToken = () => {
+      if (++calls === 2) stop.abort(new Error("left the page"));
+      return TOKEN;
+    };
+    const { run, seen } = await tab(b, { signal: stop.signal, getLegacyToken });
+    await assert.rejects(run(), /left the page/);
+    assert.equal(b.requests.length, 0);
+    assert.equal(seen.ended, 0);
+  }
 });
 
 test("the caller's signal ends it while the answer comes in, too", async () => {
