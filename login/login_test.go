@@ -399,7 +399,7 @@ func (d *doomed) Forget(ctx context.Context, key login.Key) (err error) {
 // doom makes cfg that of a process that dies at its nth call, and returns it.
 func (w *world) doom(n int, after bool) (*doomed, func(*login.Config)) {
 	d := &doomed{Ledger: w.ledger, left: n, after: after, transport: ownClient.Transport}
-	client, err := core.New(core.Config{ConnectionURI: w.core.URL, HTTPClient: &http.Client{Transport: d}})
+	client, err := core.New(core.Config{ConnectionURI: w.core.URL, Timeout: time.Minute, HTTPClient: &http.Client{Transport: d}})
 	require.NoError(w.t, err)
 	return d, func(cfg *login.Config) { cfg.Core, cfg.Ledger = client, d }
 }

@@ -172,7 +172,7 @@ func (m *MemoryLedger) Conflicts(ctx context.Context, after Key, limit int) ([]E
 		}
 	}
 	slices.SortFunc(out, func(a, b Entry) int { return compareKeys(a.Key, b.Key) })
-	return out[:min(len(out), limit)], nil
+	return out[:min(len(out), max(limit, 0))], nil
 }
 
 func compareKeys(a, b Key) int {

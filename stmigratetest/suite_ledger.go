@@ -376,6 +376,24 @@ var ledgerChecks = []check[LedgerUnderTest]{
 		}
 		return nil
 	}},
+	{"the mark of an entry that is not complete stays", func(ctx context.Context, l LedgerUnderTest) error {
+		c := l.claim("legacy|1")
+		if _, err := l.expect(ctx, c, true, login.StepIntent); err != nil {
+			return err
+		}
+		ready := login.Progress{Step: login.StepReady, UserID: "st-1", Flags: login.AskLegacy}
+		if err := l.record(ctx, c, ready); err != nil {
+			return err
+		}
+		if err := l.Ledger.Unmark(ctx, ledgerKey); err != nil {
+			return fmt.Errorf("unmarking: %w", err)
+		}
+		e, err := l.Ledger.Look(ctx, ledgerKey)
+		if err == nil && e.Flags != login.AskLegacy {
+			err = fmt.Errorf("got the flags %d, want %d", e.Flags, login.AskLegacy)
+		}
+		return err
+	}},
 	{"a conflict stays as it is", func(ctx context.Context, l LedgerUnderTest) error {
 		c := l.brief("legacy|1")
 		if _, err := l.expect(ctx, c, true, login.StepIntent); err != nil {
@@ -420,6 +438,11 @@ var ledgerChecks = []check[LedgerUnderTest]{
 		}
 		if _, err := l.complete(ctx, 0); err != nil {
 			return err
+		}
+		for _, max := range []int{0, -1} {
+			if got, err := l.Ledger.Conflicts(ctx, login.Key{}, max); err != nil || len(got) > 0 {
+				return fmt.Errorf("asked for at most %d conflicts and got %d, %v", max, len(got), err)
+			}
 		}
 		after := login.Key{}
 		for at := 0; at < len(all)+1; at += 2 {

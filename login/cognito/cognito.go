@@ -60,14 +60,14 @@ type Config struct {
 	// Tenant is the SuperTokens tenant of the pool's users. Others are not asked for there. Default "public".
 	Tenant string
 	// Revoker ends the session that the sign-in opened, before it goes on. It has 2 s, and gets the refresh token; what it fails with is
-	// logged. Default: the session lives until it expires.
+	// logged. Where Verifier or GetUser fails it is not asked. Default: the session lives until it expires.
 	Revoker stmigrate.Revoker
 	// ClientIP is the address of who signs in, which the backend has put into the context, for threat protection. It must be one that the
 	// client cannot choose. The app client must be set to take it (EnablePropagateAdditionalUserContextData), and have a secret.
 	// Default, and for the zero Addr: none is sent.
 	ClientIP func(ctx context.Context) netip.Addr
 
-	// HTTPClient makes the calls; it follows no redirects. Default: the settings of http.DefaultTransport, with connections of its own.
+	// HTTPClient makes the calls; it follows no redirects. Default: a copy of http.DefaultTransport, with connections of its own.
 	HTTPClient *http.Client
 	// Timeout is what one call may take. Default 5 s.
 	Timeout time.Duration
@@ -121,11 +121,20 @@ func (s *Store) Format(f fmt.State, _ rune) {
 }
 
 // Authenticate implements [stmigrate.LegacyUserStore]. Its errors are of the classes ErrWrongCredentials, ErrUnavailable,
-// [ErrMoreNeeded] and [ErrBlocked].
+// [ErrMoreNeeded] and [ErrBlocked]. With a Revoker, what was begun goes on when ctx is done, for 10 s or two Timeouts at the most,
+// so that no session is left behind; [stmigrate.LegacyGuard] answers in time all the same.
 func (s *Store) Authenticate(ctx context.Context, tenantID, email, password string) (*stmigrate.LegacyUser, error) {
 	email, err := core.NormalizeEmail(email)
 	if err != nil || core.ValidPassword(password) != nil || cmp.Or(tenantID, "public") != s.cfg.Tenant {
 		return nil, stmigrate.ErrWrongCredentials
+	}
+	if s.cfg.Revoker != nil { // from here on there may be a session, and a client that goes away must not leave it behind
+		if err := ctx.Err(); err != nil {
+			return nil, unavailable("the sign-in was given up: %w", err)
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 2*max(s.cfg.Timeout, defaultTimeout))
+		defer cancel()
 	}
 	tokens, err := s.initiateAuth(ctx, email, password)
 	if err != nil {
@@ -160,7 +169,7 @@ func (s *Store) user(session *stmigrate.OldSession, email string) (*stmigrate.Le
 	return u, nil
 }
 
-// revoke does not end with the sign-in's context: a client that goes away must not leave a session behind.
+// revoke has a time of its own, whatever is left of the sign-in's.
 func (s *Store) revoke(ctx context.Context, t *tokens, session *stmigrate.OldSession) {
 	if s.cfg.Revoker == nil {
 		return

@@ -361,6 +361,50 @@ func TestStore_revokeAndFill(t *testing.T) {
 	require.NotContains(t, log.String(), "opaque-")
 }
 
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAClientThatGoesAwayLeavesNoSession(t *testing.T) {
+	p, own := newPool(t), new(http.Transport)
+	for _, operation := range []string{initiateAuth, getUser} {
+		t.Run("during "+operation, func(t *testing.T) {
+			ctx, leave := context.WithCancel(t.Context())
+			revoked := 0
+			s := p.store(t, func(c *cognito.Config) {
+				c.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+					if r.Header.Get("X-Amz-Target") == operation {
+						leave()
+					}
+					if err := r.Context().Err(); err != nil {
+						return nil, err
+					}
+					return own.RoundTrip(r)
+				})}
+				c.Revoker = revoker(func(ctx context.Context, token string, _ *stmigrate.OldSession) error {
+					require.NoError(t, ctx.Err())
+					require.Equal(t, "opaque-rt", token)
+					revoked++
+					return nil
+				})
+			})
+			_, _ = s.Authenticate(ctx, "public", email, password)
+			require.Equal(t, 1, revoked)
+		})
+	}
+}
+
+func TestAUserOfAnotherTenant(t *testing.T) {
+	p := newPool(t)
+	s := p.store(t, func(c *cognito.Config) {
+		c.Verifier = stmigrate.VerifierFunc(func(context.Context, string) (*stmigrate.OldSession, error) {
+			return &stmigrate.OldSession{Subject: sub, TenantID: "acme", Claims: map[string]any{"email": email}}, nil
+		})
+	})
+	_, err := s.Authenticate(t.Context(), "public", email, password)
+	checkError(t, err, "wrong")
+}
+
 func TestStoreDoesNotPrintItsSecret(t *testing.T) {
 	s, err := cognito.New(cognito.Config{Region: "eu-central-1", ClientID: "client", ClientSecret: "client-secret"})
 	require.NoError(t, err)

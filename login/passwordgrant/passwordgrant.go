@@ -72,7 +72,8 @@ type Config struct {
 	// Tenant is the SuperTokens tenant of the provider's users. Others are not asked for there. Default "public".
 	Tenant string
 	// Revoker ends the session that the grant opened, before the sign-in goes on. It has 2 s, and gets the refresh token if there is
-	// one, else the access token; what it fails with is logged. Default: the session lives until it expires.
+	// one, else the access token; what it fails with is logged. Where Verifier fails it is not asked. Default: the session lives until
+	// it expires.
 	Revoker stmigrate.Revoker
 	// ClientIP is the address of who signs in, which the backend has put into the context. It goes into ClientIPHeader. It must be
 	// one that the client cannot choose: the provider counts wrong passwords by it. Auth0 takes it from clients with a secret for which
@@ -81,7 +82,7 @@ type Config struct {
 	// ClientIPHeader is the header for ClientIP. Default "auth0-forwarded-for".
 	ClientIPHeader string
 
-	// HTTPClient makes the calls; it follows no redirects. Default: the settings of http.DefaultTransport, with connections of its own.
+	// HTTPClient makes the calls; it follows no redirects. Default: a copy of http.DefaultTransport, with connections of its own.
 	HTTPClient *http.Client
 	// Timeout is what one call may take. Default 5 s.
 	Timeout time.Duration
@@ -136,7 +137,8 @@ func (s *Store) Format(f fmt.State, _ rune) {
 }
 
 // Authenticate implements [stmigrate.LegacyUserStore]. Its errors are of the classes ErrWrongCredentials, ErrUnavailable,
-// [ErrMoreNeeded] and [ErrBlocked].
+// [ErrMoreNeeded] and [ErrBlocked]. With a Revoker, what was begun goes on when ctx is done, for 10 s or two Timeouts at the most,
+// so that no session is left behind; [stmigrate.LegacyGuard] answers in time all the same.
 func (s *Store) Authenticate(ctx context.Context, tenantID, email, password string) (*stmigrate.LegacyUser, error) {
 	email, err := core.NormalizeEmail(email)
 	if err != nil || core.ValidPassword(password) != nil || cmp.Or(tenantID, "public") != s.cfg.Tenant {
@@ -150,6 +152,14 @@ func (s *Store) Authenticate(ctx context.Context, tenantID, email, password stri
 		case err != nil:
 			return nil, unavailable("Config.Username: %w", err)
 		}
+	}
+	if s.cfg.Revoker != nil { // from here on there may be a session, and a client that goes away must not leave it behind
+		if err := ctx.Err(); err != nil {
+			return nil, unavailable("the sign-in was given up: %w", err)
+		}
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), 2*max(s.cfg.Timeout, defaultTimeout))
+		defer cancel()
 	}
 	granted, err := s.grant(ctx, username, password)
 	if err != nil {
@@ -195,7 +205,7 @@ func (s *Store) user(session *stmigrate.OldSession, email string) (*stmigrate.Le
 	return u, nil
 }
 
-// revoke does not end with the sign-in's context: a client that goes away must not leave a session behind.
+// revoke has a time of its own, whatever is left of the sign-in's.
 func (s *Store) revoke(ctx context.Context, granted *tokens, session *stmigrate.OldSession) {
 	if s.cfg.Revoker == nil {
 		return

@@ -340,7 +340,7 @@ func (f revoker) Revoke(ctx context.Context, token string, s *stmigrate.OldSessi
 	return f(ctx, token, s)
 }
 
-// The session is revoked whoever it turns out to be, when the client is gone, too; and a failure is no failed sign-in.
+// The session is revoked whoever it turns out to be; and a failure is no failed sign-in.
 func TestStore_revoke(t *testing.T) {
 	p := newProvider(t)
 	var log bytes.Buffer
@@ -369,6 +369,70 @@ func TestStore_revoke(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, log.String(), "no answer")
 	require.NotContains(t, log.String(), "opaque-")
+}
+
+func TestAClientThatGoesAwayLeavesNoSession(t *testing.T) {
+	p := newProvider(t)
+	ctx, leave := context.WithCancel(t.Context())
+	revoked := 0
+	s := p.store(t, func(c *passwordgrant.Config) {
+		verifier := c.Verifier
+		c.Verifier = stmigrate.VerifierFunc(func(ctx context.Context, token string) (*stmigrate.OldSession, error) {
+			leave()
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			return verifier.Verify(ctx, token)
+		})
+		c.Revoker = revoker(func(ctx context.Context, _ string, _ *stmigrate.OldSession) error {
+			require.NoError(t, ctx.Err())
+			revoked++
+			return nil
+		})
+	})
+	_, _ = s.Authenticate(ctx, "public", email, password)
+	require.Equal(t, 1, revoked)
+
+	_, err := s.Authenticate(ctx, "public", email, password)
+	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+	require.ErrorIs(t, err, context.Canceled, "nothing is begun for a client that is gone")
+	require.Equal(t, 1, revoked)
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestAClientThatGoesAwayDuringTheGrant(t *testing.T) {
+	p := newProvider(t)
+	ctx, leave := context.WithCancel(t.Context())
+	revoked, own := 0, new(http.Transport)
+	s := p.store(t, func(c *passwordgrant.Config) {
+		c.HTTPClient = &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			leave()
+			if err := r.Context().Err(); err != nil {
+				return nil, err
+			}
+			return own.RoundTrip(r)
+		})}
+		c.Revoker = revoker(func(context.Context, string, *stmigrate.OldSession) error {
+			revoked++
+			return nil
+		})
+	})
+	_, _ = s.Authenticate(ctx, "public", email, password)
+	require.Equal(t, 1, revoked)
+}
+
+func TestAUserOfAnotherTenant(t *testing.T) {
+	p := newProvider(t)
+	s := p.store(t, func(c *passwordgrant.Config) {
+		c.Verifier = stmigrate.VerifierFunc(func(context.Context, string) (*stmigrate.OldSession, error) {
+			return &stmigrate.OldSession{Subject: "auth0|ada", TenantID: "acme", Claims: map[string]any{"email": email}}, nil
+		})
+	})
+	_, err := s.Authenticate(t.Context(), "public", email, password)
+	checkError(t, err, "wrong")
 }
 
 func TestStore_accessTokenAndFill(t *testing.T) {
