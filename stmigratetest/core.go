@@ -78,7 +78,8 @@ func StartCore(cfg CoreConfig) (*Core, error) {
 func (c *Core) Client() *core.Client {
 	client, err := core.New(core.Config{
 		ConnectionURI: c.URL, APIKey: c.apiKey,
-		// That of the default gives up dialing after 3 s, and a test's machine may stand still for longer.
+		// The default gives up dialing after 3 s, and a call after 10 s, and a test's machine may stand still for longer.
+		Timeout:    time.Minute,
 		HTTPClient: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: 15 * time.Second}},
 	})
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 const (
 	// clientTries bounds what one browser does to get its session, beside options.Patience.
 	clientTries = 400
-	callTimeout = 6 * time.Second
+	// callLeases is how many leases an answer is waited for: longer than a Finish that comes late.
+	callLeases = 3
 	// A refresh is waited for. One that is sent again while the first is still on its way, in a node that stands still, looks like
 	// theft to the core, and the session ends: a matter of refresh tokens, whoever minted the session.
 	refreshTimeout = time.Minute
@@ -168,7 +169,7 @@ func (c *client) call(ctx context.Context, r *rand.Rand, what, method, path stri
 	if addr == "" {
 		return a, errNoNode
 	}
-	faulty, timeout := c.faulty(), callTimeout
+	faulty, timeout := c.faulty(), callLeases*c.opt.Lease
 	if path == refreshPath {
 		timeout = refreshTimeout
 	}

@@ -37,7 +37,7 @@ type process struct {
 	meant  bool // it was to die
 	exited chan struct{}
 	calm   chan struct{}
-	halted chan struct{} // holds a value when the node was stopped at a trap
+	caught chan struct{} // holds a value when the node is in the trap that was set last
 }
 
 const nodePatience = 3 * time.Minute
@@ -79,10 +79,10 @@ func (p *process) start(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	p.cmd, p.stdin, p.addr, p.meant = cmd, stdin, "", false
-	p.exited, p.calm, p.halted = make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+	p.exited, p.calm = make(chan struct{}), make(chan struct{})
 	cfg := p.fleet.cfg
 	cfg.Node, cfg.Life = p.id, p.life
-	exited, calm, halted := p.exited, p.calm, p.halted
+	exited, calm := p.exited, p.calm
 	p.mu.Unlock()
 	if p.id != 0 {
 		cfg.Shift = 0
@@ -93,7 +93,7 @@ func (p *process) start(ctx context.Context) error {
 	go func() {
 		defer close(heard)
 		defer func() { _ = out.Close() }()
-		p.listen(out, ready, calm, halted)
+		p.listen(out, ready, calm)
 	}()
 	go func() {
 		err := cmd.Wait()
@@ -129,7 +129,7 @@ func (p *process) start(ctx context.Context) error {
 	}
 }
 
-func (p *process) listen(out io.Reader, ready chan<- string, calm, halted chan<- struct{}) {
+func (p *process) listen(out io.Reader, ready chan<- string, calm chan<- struct{}) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -142,8 +142,8 @@ func (p *process) listen(out io.Reader, ready chan<- string, calm, halted chan<-
 			ready <- r.Ready
 		case r.Calm:
 			close(calm)
-		case r.Stopped:
-			halted <- struct{}{}
+		case r.Waits:
+			p.isCaught()
 		case r.Count != "":
 			p.fleet.ledger.count(r.Count)
 		case r.Key != "":
@@ -160,7 +160,7 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill()
 }
 
-// doom lets the node end or stop itself after a step of its own.
+// doom lets the node end, or wait until it is resumed, after a step of its own.
 func (p *process) doom(what, step string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,9 +188,32 @@ func (p *process) reborn(ctx context.Context) error {
 	return p.start(ctx)
 }
 
+// catching is for a new trap: it returns what isCaught will tell of.
+func (p *process) catching() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.caught = make(chan struct{}, 1)
+	return p.caught
+}
+
+func (p *process) isCaught() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case p.caught <- struct{}{}:
+	default:
+	}
+}
+
 // halt stops the node's process until resume. It may be called from anywhere.
-func (p *process) halt()   { p.signal(syscall.SIGSTOP) }
-func (p *process) resume() { p.signal(syscall.SIGCONT) }
+func (p *process) halt() { p.signal(syscall.SIGSTOP) }
+
+func (p *process) resume() {
+	p.signal(syscall.SIGCONT)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = io.WriteString(p.stdin, tellGoOn+"\n")
+}
 
 func (p *process) signal(s syscall.Signal) {
 	p.mu.Lock()

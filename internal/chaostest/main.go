@@ -263,7 +263,8 @@ func (s *stage) conduct(ctx context.Context, events []event) {
 // trapPatience is how long a node may not take the step at which it is to die; then it dies anyway.
 const trapPatience = 2 * time.Second
 
-// trap waits until the node has taken the step of e, at which it is killed or stopped: by itself where only it knows of the step.
+// trap waits until the node has taken the step of e, at which it is killed or stopped. Where only the node knows of the step it ends
+// itself there, or waits.
 func (s *stage) trap(ctx context.Context, e event, p *process, what string, done <-chan struct{}, spring func()) {
 	if e.Trap == "" {
 		return
@@ -290,9 +291,9 @@ func (s *stage) happen(ctx context.Context, e event) error {
 		p.kill()
 		return p.reborn(ctx)
 	case pause:
-		s.trap(ctx, e, p, tellStop, p.halted, func() {
+		s.trap(ctx, e, p, tellWait, p.catching(), func() {
 			p.halt()
-			p.halted <- struct{}{}
+			p.isCaught()
 		})
 		p.halt()
 		wait(ctx, e.Lasts)

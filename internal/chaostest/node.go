@@ -43,19 +43,19 @@ type report struct {
 	At    int64  `json:",omitempty"` // Unix microseconds
 	Ready string `json:",omitempty"` // where it listens
 	Calm  bool   `json:",omitempty"` // it makes no faults any more
-	// Stopped: it stops now, by itself.
-	Stopped bool   `json:",omitempty"`
-	Count   string `json:",omitempty"`
-	Key     string `json:",omitempty"` // of an exchange
-	Line    string `json:",omitempty"`
+	Waits bool   `json:",omitempty"` // it has come to the step after which it is to wait
+	Count string `json:",omitempty"`
+	Key   string `json:",omitempty"` // of an exchange
+	Line  string `json:",omitempty"`
 }
 
-// What a node may be told after its configuration: to make no faults any more, or to end or stop itself after the next step
-// of a name.
+// What a node may be told after its configuration: to make no faults any more, and after the next step of a name to end itself, or
+// to wait until it is told to go on.
 const (
 	tellCalm = "calm"
 	tellDie  = "die after "
-	tellStop = "stop after "
+	tellWait = "wait after "
+	tellGoOn = "go on"
 )
 
 // runNode is a node: it serves until its standard input ends.
@@ -95,6 +95,7 @@ func runNode() error {
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = srv.Serve(listener) }()
 	tell(report{Ready: "http://" + listener.Addr().String()})
+	last := &order{over: make(chan struct{})}
 	for {
 		line, err := in.ReadString('\n')
 		if err != nil {
@@ -104,8 +105,13 @@ func runNode() error {
 		case line == tellCalm:
 			calmed.Store(true)
 			tell(report{Calm: true})
+		case line == tellGoOn:
+			n.doom.Store(nil)
+			close(last.over)
+			last = &order{over: make(chan struct{})}
 		default:
-			n.doom.Store(&order{line, time.Now().Add(trapPatience * 3 / 4)})
+			last.text = line
+			n.doom.Store(last)
 		}
 	}
 }
@@ -117,24 +123,24 @@ type node struct {
 	doom   atomic.Pointer[order] // what it was told last
 }
 
-// order is what befalls a node at a step. It lapses before whoever gave it stops waiting: a node that stopped itself later would
-// not be woken.
+// order is what befalls a node at a step.
 type order struct {
-	text  string
-	until time.Time
+	text string
+	over chan struct{} // closed when the node is to go on
 }
 
-// passed ends or stops the process if that is to be after this step.
+// passed ends the process, or has who took this step wait, if that is to be after it. A node does not stop itself: it could come to
+// that after whoever ordered it has had it go on, and would never be woken.
 func (n *node) passed(step string) {
 	doom := n.doom.Load()
 	switch {
-	case doom == nil || time.Now().After(doom.until):
+	case doom == nil:
 	case doom.text == tellDie+step:
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {}
-	case doom.text == tellStop+step && n.doom.CompareAndSwap(doom, nil):
-		n.tell(report{Stopped: true})
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	case doom.text == tellWait+step && n.doom.CompareAndSwap(doom, nil):
+		n.tell(report{Waits: true})
+		<-doom.over
 	}
 }
 

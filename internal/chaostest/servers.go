@@ -18,6 +18,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/stmigrate/stmigrate/internal/ownaddr"
 )
 
 // spawner starts processes that die with this one: the kernel kills them when the thread that started them ends, so that
@@ -140,7 +142,7 @@ func (s *server) stop() {
 }
 
 func startServer(ctx context.Context, store string, sp *spawner) (*server, error) {
-	port, err := freePort()
+	host, port, err := ownaddr.Find()
 	if err != nil {
 		return nil, err
 	}
@@ -151,9 +153,9 @@ func startServer(ctx context.Context, store string, sp *spawner) (*server, error
 	s := &server{spawner: sp, dir: dir}
 	switch store {
 	case "postgres":
-		err = s.postgres(ctx, port)
+		err = s.postgres(ctx, host, port)
 	case "redis":
-		err = s.redis(port)
+		err = s.redis(host, port)
 	}
 	if err == nil {
 		err = s.start()
@@ -165,21 +167,21 @@ func startServer(ctx context.Context, store string, sp *spawner) (*server, error
 	return s, nil
 }
 
-func (s *server) redis(port int) error {
+func (s *server) redis(host string, port int) error {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		return fmt.Errorf("the store redis needs redis-server: %w", err)
 	}
 	s.ready, s.crash = "Ready to accept connections", syscall.SIGKILL
-	s.dsn = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	s.dsn = net.JoinHostPort(host, strconv.Itoa(port))
 	s.command = func() *exec.Cmd {
-		return exec.Command(path, "--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", s.dir, "--save", "",
+		return exec.Command(path, "--port", strconv.Itoa(port), "--bind", host, "--dir", s.dir, "--save", "",
 			"--appendonly", "yes", "--appendfsync", "always")
 	}
 	return nil
 }
 
-func (s *server) postgres(ctx context.Context, port int) error {
+func (s *server) postgres(ctx context.Context, host string, port int) error {
 	bin, err := postgresBin()
 	if err != nil {
 		return err
@@ -206,10 +208,10 @@ func (s *server) postgres(ctx context.Context, port int) error {
 		return fmt.Errorf("initdb: %w\n%s", err, out)
 	}
 	s.ready, s.crash = "database system is ready to accept connections", syscall.SIGQUIT
-	s.dsn = fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port)
+	s.dsn = fmt.Sprintf("postgres://postgres@%s:%d/postgres?sslmode=disable", host, port)
 	s.command = func() *exec.Cmd {
 		cmd := exec.Command(filepath.Join(bin, "postgres"), "-D", data, "-p", strconv.Itoa(port), "-k", s.dir,
-			"-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200")
+			"-c", "listen_addresses="+host, "-c", "max_connections=200")
 		cmd.Dir = s.dir
 		if as != nil {
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as.Credential}
@@ -238,15 +240,6 @@ func postgresBin() (string, error) {
 	}
 	return "", errors.New("the store postgres needs PostgreSQL's server programs: " +
 		"neither pg_config, /usr/lib/postgresql nor PATH leads to initdb and postgres")
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // lockedWriter lets several goroutines write lines.

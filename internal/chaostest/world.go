@@ -154,11 +154,7 @@ func (w *world) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 		next.ServeHTTP(rec, r)
 	}
 	w.note(step, node, r, body, rec)
-	t := w.spring(step, node)
-	if t != nil {
-		t.spring()
-	}
-	if kind == after || kind == late || (t != nil && t.lost) {
+	if lost := w.spring(step, node); lost || kind == after || kind == late {
 		panic(http.ErrAbortHandler)
 	}
 	maps.Copy(out.Header(), rec.Header())
@@ -255,22 +251,24 @@ func (w *world) signIn(client int, p clientPlan) []string {
 	return tokens
 }
 
-// arm sets a trap; nil takes it away.
+// arm sets a trap; nil takes it away, after which it is not sprung any more.
 func (w *world) arm(t *trap) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.trap = t
 }
 
-func (w *world) spring(step string, node int) *trap {
+// spring springs the trap if it is for this step, and tells whether the answer is lost.
+func (w *world) spring(step string, node int) (lost bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	t := w.trap
 	if t == nil || t.step != step || t.node != node {
-		return nil
+		return false
 	}
 	w.trap = nil
-	return t
+	t.spring()
+	return t.lost
 }
 
 // heal ends all faults.

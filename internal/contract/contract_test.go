@@ -78,8 +78,9 @@ func TestCheckSeesEveryKindOfDifference(t *testing.T) {
 }
 
 func TestCheckSeesACoreThatDoesNotAnswer(t *testing.T) {
-	srv := httptest.NewServer(http.NotFoundHandler())
-	srv.Close()
+	// Not a server that was closed: its port may be another one's by now.
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer srv.Close()
 	s, err := contract.Load(recording)
 	require.NoError(t, err)
 	diffs := s.Check(t.Context(), srv.URL, ownClient)

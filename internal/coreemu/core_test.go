@@ -269,7 +269,7 @@ func TestConcurrency(t *testing.T) {
 }
 
 // FuzzServeHTTP: whatever is asked, the core answers, and never with a failure of its own but for an access token to
-// regenerate that is none, as the real core does.
+// regenerate that is none and for numbers that no token has, as the real core does.
 func FuzzServeHTTP(f *testing.F) {
 	f.Add("POST", "/recipe/session", "3.1", `{"userId":"u","userDataInJWT":{},"userDataInDatabase":{},"enableAntiCsrf":true}`)
 	f.Add("POST", "/recipe/session/refresh", "5.2", `{"refreshToken":"a.b.V2","enableAntiCsrf":false,"useDynamicSigningKey":true}`)
@@ -278,6 +278,7 @@ func FuzzServeHTTP(f *testing.F) {
 	f.Add("POST", "/recipe/session/remove", "5.2", `{"sessionHandles":["a_b","c"]}`)
 	f.Add("POST", "/recipe/user/passwordhash/import", "4.0", `{"email":"e","passwordHash":"$2a$05$short"}`)
 	f.Add("GET", "/appid-public/public/users?limit=3&paginationToken=x", "2.21", "")
+	f.Add("POST", "/recipe/session", "3.1", `{"userId":"u","userDataInJWT":{"n":1e400},"userDataInDatabase":{},"enableAntiCsrf":true}`)
 	f.Add("GET", "//appid-/", "x", "")
 	core := coreemu.New(coreemu.Config{})
 	f.Fuzz(func(t *testing.T, method, path, cdi, body string) {
@@ -288,7 +289,8 @@ func FuzzServeHTTP(f *testing.F) {
 		req.Header.Set("cdi-version", cdi)
 		rec := httptest.NewRecorder()
 		core.ServeHTTP(rec, req)
-		if rec.Code >= 500 && !strings.Contains(rec.Body.String(), "JWTException") {
+		text := rec.Body.String()
+		if rec.Code >= 500 && !strings.Contains(text, "JWTException") && !strings.Contains(text, "Claim values must only be of types") {
 			t.Errorf("%s %s: %d %s", method, path, rec.Code, rec.Body)
 		}
 	})

@@ -121,11 +121,9 @@ func (f *Faults) Wrap(next http.Handler, route func(*http.Request) string) http.
 			io.Reader
 			io.Closer
 		}{io.MultiReader(bytes.NewReader(head), r.Body), r.Body}
-		f.record(Request{
+		fault, ok, healed := f.record(Request{
 			Method: r.Method, Route: name, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone(), Body: head,
 		})
-
-		fault, ok, healed := f.find(r.Method, name)
 		if !ok {
 			next.ServeHTTP(w, r)
 			return
@@ -177,21 +175,18 @@ func (f *Faults) add(r rule) {
 	}
 }
 
-func (f *Faults) record(r Request) {
+// record logs a request and finds the rule for it at once: who sees a request in the log knows what becomes of it, whatever is
+// switched then.
+func (f *Faults) record(r Request) (rule, bool, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if r.Time = time.Now(); f.Now != nil {
 		r.Time = f.Now()
 	}
 	f.log = append(f.log, r)
-}
-
-func (f *Faults) find(method, route string) (rule, bool, <-chan struct{}) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, r := range slices.Backward(f.rules) {
-		if matches(r.routes, method, route) {
-			return r, true, f.heal
+	for _, rule := range slices.Backward(f.rules) {
+		if matches(rule.routes, r.Method, r.Route) {
+			return rule, true, f.heal
 		}
 	}
 	return rule{}, false, nil

@@ -41,7 +41,7 @@ func TestMigrationsByManyNodes(t *testing.T) {
 		for _, from := range [][]string{nil, {first}, {first, second}} {
 			db, _ := database(t, d)
 			if d == sqlstore.SQLite { // as its driver has it without options, but for the timeout
-				db = openDB(t, "sqlite-plain", "file:"+filepath.Join(t.TempDir(), "plain.db")+"?_pragma=busy_timeout(5000)")
+				db = openDB(t, "sqlite-plain", "file:"+filepath.Join(t.TempDir(), "plain.db")+"?_pragma=busy_timeout(600000)")
 			}
 			if from != nil {
 				require.NoError(t, versions(t, d, db, from...).Migrate(t.Context()))

@@ -70,4 +70,6 @@ const listener = app.listen(0, "127.0.0.1", (err) => {
     if (err) throw err;
     console.log(`http://127.0.0.1:${listener.address().port}`);
 });
+// No idle connection is closed, by default after five seconds, just when the client posts on it.
+listener.keepAliveTimeout = 0;
 process.stdin.on("end", () => process.exit()).resume();

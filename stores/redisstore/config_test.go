@@ -103,10 +103,6 @@ func TestNewLooksAtTheServer(t *testing.T) {
 	refused("Config.InsecureWithoutAOF", start(admin))
 	require.NoError(t, start(admin, withoutAOF))
 	set("appendonly", "yes")
-	require.Eventually(t, func() bool { // else the child that writes the file outlives the server, and the test's directory
-		info := parseInfo(admin.Info(ctx, "persistence").Val())
-		return info["aof_rewrite_in_progress"] == "0" && info["aof_rewrite_scheduled"] == "0"
-	}, forever, 10*time.Millisecond)
 
 	require.NoError(t, admin.Set(ctx, "{stmigrate}:format", "2", 0).Err())
 	refused(`says "2"`, start(admin))
@@ -195,18 +191,14 @@ func TestRights(t *testing.T) {
 	}
 	s, err := New(t.Context(), Config{Client: master.client(t, as), WaitReplicas: 1})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		return parseInfo(master.client(t).Info(t.Context(), "replication").Val())["connected_slaves"] == "1"
-	}, forever, 20*time.Millisecond)
+	s.patience = forever
 	everything(s)
 
 	cluster := startCluster(t)
 	require.NoError(t, cluster.ForEachMaster(t.Context(), func(ctx context.Context, node *redis.Client) error {
 		return node.Do(ctx, slices.Concat(rules, []any{"+cluster|slots", "+command"})...).Err()
 	}))
-	few := redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs: cluster.Options().Addrs, Username: "stmigrate", Password: "secret", ContextTimeoutEnabled: true})
-	t.Cleanup(func() { _ = few.Close() })
+	few := newClusterClient(t, cluster.Options().Addrs, func(o *redis.ClusterOptions) { o.Username, o.Password = "stmigrate", "secret" })
 	s, err = New(t.Context(), Config{Client: few})
 	require.NoError(t, err)
 	everything(s)

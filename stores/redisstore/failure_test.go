@@ -19,11 +19,6 @@ import (
 	"github.com/stmigrate/stmigrate"
 )
 
-// deaf is a client that goes by contexts alone: its own timeouts never come.
-func deaf(o *redis.Options) {
-	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = time.Hour, time.Hour, time.Hour, time.Hour
-}
-
 // unavailableInTime has a call end with its context.
 func unavailableInTime(t *testing.T, what string, call func(ctx context.Context) error) {
 	t.Helper()
@@ -36,9 +31,9 @@ func unavailableInTime(t *testing.T, what string, call func(ctx context.Context)
 func TestServerThatHangs(t *testing.T) {
 	t.Parallel()
 	srv := startServer(t)
-	s, c := open(t, srv.client(t, deaf)), claimOf("a")
+	s, c := open(t, srv.client(t)), claimOf("a")
 	cold := *s
-	cold.client = srv.client(t, deaf)
+	cold.client = srv.client(t)
 	held(t, s, c)
 	srv.signal(t, syscall.SIGSTOP)
 	for name, call := range methods(s, c) {
@@ -46,7 +41,7 @@ func TestServerThatHangs(t *testing.T) {
 	}
 	unavailableInTime(t, "without a connection yet", methods(&cold, c)["Claim"])
 	unavailableInTime(t, "New", func(ctx context.Context) error {
-		_, err := New(ctx, Config{Client: srv.client(t, deaf)})
+		_, err := New(ctx, Config{Client: srv.client(t)})
 		return err
 	})
 	srv.signal(t, syscall.SIGCONT)
@@ -133,7 +128,7 @@ func TestSlotThatMoves(t *testing.T) {
 	move := func(keys ...string) {
 		t.Helper()
 		for _, k := range keys {
-			require.NoError(t, source.Do(ctx, "MIGRATE", host, port, k, 0, 5000).Err())
+			require.NoError(t, source.Do(ctx, "MIGRATE", host, port, k, 0, forever.Milliseconds()).Err())
 		}
 	}
 	refused("nothing has moved")
@@ -393,17 +388,14 @@ func TestReplicas(t *testing.T) {
 	client := master.client(t)
 	client.AddHook(&commands)
 	s := open(t, client, func(cfg *Config) { cfg.WaitReplicas = 1 })
+	s.patience = forever
 	require.NoError(t, client.ScriptFlush(ctx).Err())
 	c := claimOf("a")
 	held(t, s, c)
-	repeated := func(call func() error) { // a replica that is busy is no replica for the moment
-		t.Helper()
-		require.Eventually(t, func() bool { return call() == nil }, forever, time.Millisecond)
-	}
-	repeated(func() error { return s.Note(ctx, c.Key, c.Fence, []byte("note")) })
-	repeated(func() error { return s.Finish(ctx, c.Key, c.Fence, answer()) })
+	require.NoError(t, s.Note(ctx, c.Key, c.Fence, []byte("note")))
+	finish(t, s, c, answer())
 	before := commands.trips()
-	_ = s.Finish(ctx, c.Key, c.Fence, answer())
+	finish(t, s, c, answer())
 	assert.Equal(t, 1, commands.trips()-before)
 	assert.Equal(t, "handle", admin.HGet(ctx, s.root+"e:"+string(c.Key[:]), "c").Val(), "the replica has it")
 
@@ -412,7 +404,7 @@ func TestReplicas(t *testing.T) {
 	replica.signal(t, syscall.SIGSTOP)
 	unavailableInTime(t, "Finish", func(ctx context.Context) error { return s.Finish(ctx, other.Key, other.Fence, answer()) })
 	replica.signal(t, syscall.SIGCONT)
-	repeated(func() error { return s.Finish(ctx, other.Key, other.Fence, answer()) })
+	finish(t, s, other, answer())
 
 	toReplica := *s
 	toReplica.client = replica.client(t)
@@ -429,7 +421,7 @@ func TestReplicasOfACluster(t *testing.T) {
 	s := open(t, startCluster(t), func(cfg *Config) { cfg.WaitReplicas = 1 })
 	c := claimOf("a")
 	held(t, s, c)
-	err := s.Finish(within(t, 5*time.Second), c.Key, c.Fence, answer())
+	err := s.Finish(within(t, forever), c.Key, c.Fence, answer())
 	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
 	require.ErrorContains(t, err, "0 of 1 replicas")
 	s.wait = 0

@@ -98,7 +98,7 @@ var beyond = map[string]func(t *testing.T, s *Store){
 				got, wait, err := s.TakeBudget(t.Context(), name, 100, b)
 				require.NoError(t, err)
 				if got == 0 {
-					<-time.After(wait)
+					advance(t, s, wait)
 					got, _, err = s.TakeBudget(t.Context(), name, 1, b)
 					require.NoError(t, err)
 					assert.Equal(t, 1, got)

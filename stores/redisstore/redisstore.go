@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -40,9 +41,10 @@ type Config struct {
 // Store is an exchange store on Redis: [stmigrate.ExchangeStore] and all that one may be, too. It is safe for concurrent use, and
 // any number of processes may have one each on the same server and prefix.
 type Store struct {
-	client redis.UniversalClient
-	root   string // "{prefix}:"
-	wait   int
+	client   redis.UniversalClient
+	root     string // "{prefix}:"
+	wait     int
+	patience time.Duration // with replicas
 }
 
 var (
@@ -72,7 +74,7 @@ func New(ctx context.Context, cfg Config) (*Store, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("redisstore: %w", err)
 	}
-	s := &Store{client: cfg.Client, root: "{" + cfg.Prefix + "}:", wait: cfg.WaitReplicas}
+	s := &Store{client: cfg.Client, root: "{" + cfg.Prefix + "}:", wait: cfg.WaitReplicas, patience: time.Second}
 	if err := eachMaster(ctx, cfg.Client, cfg.checkServer); err != nil {
 		return nil, fmt.Errorf("redisstore: %w", err)
 	}

@@ -102,7 +102,7 @@ func (s *Store) runDurably(ctx context.Context, script *redis.Script, keys []str
 	run := func(eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) (any, error) {
 		var answer *redis.Cmd
 		var waited *redis.Cmd
-		patience := time.Second
+		patience := s.patience
 		if deadline, ok := ctx.Deadline(); ok {
 			patience = max(min(patience, time.Until(deadline)/2), time.Millisecond) // WAIT without end is 0
 		}

@@ -1,10 +1,10 @@
 package redisstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/internal/ownaddr"
 )
 
 // server is a redis-server process of a test's own.
@@ -38,86 +39,56 @@ func startServer(t testing.TB, args ...string) *server {
 		t.Skip("redis-server is not on the PATH")
 	}
 	dir := t.TempDir()
-	for range 10 {
-		port := freePort(t)
-		s := &server{addr: "127.0.0.1:" + port}
-		s.args = append([]string{
-			"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--dir", dir, "--repl-diskless-sync-delay", "0",
-		}, args...)
-		if s.up(t) {
-			t.Cleanup(func() { s.end(t, syscall.SIGKILL) })
-			return s
-		}
-	}
-	t.Fatal("redis-server ends by itself")
-	return nil
+	host, port, err := ownaddr.Find()
+	require.NoError(t, err)
+	s := &server{addr: net.JoinHostPort(host, strconv.Itoa(port))}
+	s.args = append([]string{
+		"--port", strconv.Itoa(port), "--bind", host, "--cluster-announce-ip", host, "--save", "", "--appendonly", "yes", "--dir", dir,
+		"--repl-diskless-sync-delay", "0",
+	}, args...)
+	t.Cleanup(func() { s.end(t, syscall.SIGKILL) })
+	s.start(t)
+	return s
 }
 
-// freePort returns a port that is free, as is the one of the cluster's bus, 10000 above it.
-func freePort(t testing.TB) string {
-	t.Helper()
-	for range 50 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		port := l.Addr().(*net.TCPAddr).Port
-		require.NoError(t, l.Close())
-		if port > 55000 {
-			port -= 20000
-		}
-		if free(port) && free(port+10000) {
-			return strconv.Itoa(port)
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
-func free(port int) bool {
-	l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port))
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
-}
-
+// start starts the process and waits until it serves.
 func (s *server) start(t testing.TB) {
 	t.Helper()
-	require.True(t, s.up(t), "redis-server ended by itself")
-}
-
-// up starts the process and waits until it serves. It is false where the process ended: somebody else took the port.
-func (s *server) up(t testing.TB) bool {
-	t.Helper()
 	s.cmd, s.exited = exec.Command("redis-server", s.args...), make(chan struct{})
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	said := new(bytes.Buffer)
+	s.cmd.Stdout, s.cmd.Stderr = said, said
 	require.NoError(t, s.cmd.Start())
 	go func(cmd *exec.Cmd, exited chan<- struct{}) {
-		_ = cmd.Wait()
+		_ = cmd.Wait() // for all that can write to said: its children, too, which write files of theirs
 		close(exited)
 	}(s.cmd, s.exited)
-	c, pid := s.client(t), strconv.Itoa(s.cmd.Process.Pid)
-	for deadline := time.After(forever); ; {
-		if c.Ping(t.Context()).Err() == nil && parseInfo(c.Info(t.Context(), "server").Val())["process_id"] == pid {
-			return true
-		}
+	ctx, cancel := context.WithTimeout(t.Context(), forever)
+	defer cancel()
+	for c := s.client(t); c.Ping(ctx).Err() != nil; {
 		select {
 		case <-s.exited:
-			return false
-		case <-deadline:
-			s.end(t, syscall.SIGKILL)
+			t.Fatalf("redis-server ended by itself:\n%s", said)
+		case <-ctx.Done():
 			t.Fatal("redis-server does not answer")
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// end ends the process: as an orderly shutdown does, with SIGTERM, or as a crash does, with SIGKILL.
+// end ends the process: as an orderly shutdown does, with SIGTERM, or as a crash does, with SIGKILL, its children with it.
 func (s *server) end(t testing.TB, sig syscall.Signal) {
 	t.Helper()
-	if s.cmd != nil {
-		s.signal(t, sig)
-		<-s.exited
-		s.cmd = nil
+	if s.cmd == nil {
+		return
 	}
+	if sig == syscall.SIGKILL {
+		_ = syscall.Kill(-s.cmd.Process.Pid, sig)
+	} else {
+		s.signal(t, sig)
+	}
+	<-s.exited
+	s.cmd = nil
 }
 
 func (s *server) signal(t testing.TB, sig syscall.Signal) {
@@ -132,7 +103,10 @@ func (s *server) client(t testing.TB, change ...func(*redis.Options)) *redis.Cli
 
 func newClient(t testing.TB, addr string, change ...func(*redis.Options)) *redis.Client {
 	t.Helper()
-	o := &redis.Options{Addr: addr, ContextTimeoutEnabled: true}
+	// Its own timeouts never come: a call ends with its context, and what has none waits for a server that is slow.
+	o := &redis.Options{
+		Addr: addr, ContextTimeoutEnabled: true, DialTimeout: never, ReadTimeout: never, WriteTimeout: never, PoolTimeout: never,
+	}
 	for _, f := range change {
 		f(o)
 	}
@@ -173,7 +147,18 @@ func startCluster(t *testing.T) *redis.ClusterClient {
 			return info["cluster_state"] == "ok" && info["cluster_known_nodes"] == "3" && info["cluster_size"] == "3"
 		}, forever, 20*time.Millisecond)
 	}
-	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, ContextTimeoutEnabled: true})
+	return newClusterClient(t, addrs)
+}
+
+func newClusterClient(t testing.TB, addrs []string, change ...func(*redis.ClusterOptions)) *redis.ClusterClient {
+	t.Helper()
+	o := &redis.ClusterOptions{
+		Addrs: addrs, ContextTimeoutEnabled: true, DialTimeout: never, ReadTimeout: never, WriteTimeout: never, PoolTimeout: never,
+	}
+	for _, f := range change {
+		f(o)
+	}
+	c := redis.NewClusterClient(o)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -193,10 +178,13 @@ func open(t testing.TB, c redis.UniversalClient, change ...func(*Config)) *Store
 // forever is for what happens at once, or never: no machine is that slow.
 const forever = 2 * time.Minute
 
+// never is for what must not come before the end of the test.
+const never = time.Hour
+
 // advance puts the clock forward for one store: whatever it has written was written that much earlier.
 func advance(t testing.TB, s *Store, d time.Duration) {
 	t.Helper()
-	require.NoError(t, shift.Run(t.Context(), s.client, []string{s.root + "format"}, s.root, d.Milliseconds()).Err())
+	require.NoError(t, shift.Run(t.Context(), s.client, []string{s.root + "format"}, s.root, d.Milliseconds(), d.Microseconds()).Err())
 }
 
 var shift = redis.NewScript(`
@@ -213,7 +201,7 @@ for _, key in ipairs(redis.call('KEYS', root .. '*')) do
   elseif name == 'held' or name == 'due' then
     for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do redis.call('ZINCRBY', key, -d, member) end
   elseif string.sub(name, 1, 2) == 'b:' then
-    redis.call('SET', key, redis.call('GET', key) - d * 1000, 'KEEPTTL')
+    redis.call('SET', key, redis.call('GET', key) - tonumber(ARGV[3]), 'KEEPTTL')
   end
 end
 return 1`)
@@ -226,7 +214,7 @@ func random(n int) []byte {
 
 // claimOf is a claim of a session by name, shown by a token of that name.
 func claimOf(session string) stmigrate.Claim {
-	c := stmigrate.Claim{User: "public|user-of-" + session, Lease: time.Minute, KeepFor: time.Hour}
+	c := stmigrate.Claim{User: "public|user-of-" + session, Lease: time.Hour / 2, KeepFor: time.Hour}
 	copy(c.Key[:], "session "+session)
 	copy(c.Shown[:], "token "+session)
 	copy(c.Fence[:], random(16))
@@ -249,7 +237,7 @@ func finish(t *testing.T, s *Store, c stmigrate.Claim, f stmigrate.Finished) {
 // answer is a finish with all there may be.
 func answer() stmigrate.Finished {
 	return stmigrate.Finished{
-		Handle: "handle", Sealed: []byte("sealed\x00answer"), SealedFor: time.Minute, KeepFor: time.Hour, Revocation: []byte("sealed\x00job"),
+		Handle: "handle", Sealed: []byte("sealed\x00answer"), SealedFor: time.Hour / 2, KeepFor: time.Hour, Revocation: []byte("sealed\x00job"),
 	}
 }
 

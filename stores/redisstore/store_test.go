@@ -136,6 +136,17 @@ func TestNothingGrows(t *testing.T) {
 	assert.Equal(t, "1", admin.Get(ctx, s.root+"format").Val(), "what is left is the format")
 }
 
+// TestOverAtOnce: a finish whose time is over when it is written, on a server that stood still, say, leaves nothing behind.
+func TestOverAtOnce(t *testing.T) {
+	t.Parallel()
+	srv := startServer(t)
+	admin := srv.client(t)
+	s := open(t, admin)
+	finished(t, s, "a", func(c *stmigrate.Claim, f *stmigrate.Finished) { c.Epoch, f.KeepFor = "wave", 0 })
+	require.Eventually(t, func() bool { return admin.DBSize(t.Context()).Val() == 1 }, forever, 50*time.Millisecond)
+	held(t, s, claimOf("a"))
+}
+
 // TestStaleIndexes: what has no entry any more is passed over, however much it is, and dropped.
 func TestStaleIndexes(t *testing.T) {
 	t.Parallel()
@@ -262,8 +273,9 @@ func TestNoTokenIsStored(t *testing.T) {
 	}
 	require.Contains(t, all, "public|ada", "the dump shows what is stored")
 	for _, secret := range secrets {
-		for i := 0; i+16 <= max(len(secret), 16); i += 8 {
-			part := secret[i:min(i+16, len(secret))]
+		// A shorter one, the "V2" of a refresh token, is no secret, and is somewhere in what is sealed once in thirty times.
+		for i := 0; i+16 <= len(secret); i += 8 {
+			part := secret[i : i+16]
 			assert.NotContains(t, all, part)
 			assert.NotContains(t, all, hex.EncodeToString([]byte(part)))
 		}

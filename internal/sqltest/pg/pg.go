@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"os/exec"
@@ -27,6 +26,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/stmigrate/stmigrate/internal/ownaddr"
 )
 
 // Start returns the DSN of an empty database, which is dropped when the test ends.
@@ -44,7 +45,7 @@ func Start(tb testing.TB) (dsn string) {
 	_, _ = rand.Read(random[:])
 	name := "stmigrate_test_" + hex.EncodeToString(random[:])
 	exec := func(statement string) error {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), forever)
 		defer cancel()
 		conn, err := pgx.Connect(ctx, root)
 		if err != nil {
@@ -93,6 +94,7 @@ func unavailable(tb testing.TB, err error) {
 // Server is a PostgreSQL of the test's own, to be killed.
 type Server struct {
 	bin, dir string
+	host     string
 	port     int
 	life     io.Closer // the server ends when it is closed, or collected as garbage
 }
@@ -111,6 +113,9 @@ func NewServer(tb testing.TB, options ...string) *Server {
 var shared = sync.OnceValues(func() (*Server, error) { return start() })
 
 const superuser = "stmigrate"
+
+// forever is for what ends, or hangs: no machine is that slow.
+const forever = 10 * time.Minute
 
 // start makes a server in a new directory. It ends with this process, however that ends: a shell waits for the end of a pipe
 // of ours, and then stops the server and removes the directory.
@@ -152,16 +157,13 @@ func (s *Server) init(options []string) error {
 	if err := s.run("initdb", "-D", s.data(), "-U", superuser, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	var err error
+	if s.host, s.port, err = ownaddr.Find(); err != nil {
 		return err
 	}
-	s.port = listener.Addr().(*net.TCPAddr).Port
-	if err := listener.Close(); err != nil {
-		return err
-	}
-	settings := fmt.Sprintf("port = %d\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '%s'\nfsync = off\n"+
-		"max_connections = 200\nshared_buffers = 32MB\n", s.port, s.dir)
+	// Connections are enough for the parallel tests of a machine with many processors.
+	settings := fmt.Sprintf("port = %d\nlisten_addresses = '%s'\nunix_socket_directories = '%s'\nfsync = off\n"+
+		"max_connections = 1000\nshared_buffers = 32MB\n", s.port, s.host, s.dir)
 	for _, option := range options {
 		settings += option + "\n"
 	}
@@ -176,12 +178,13 @@ func (s *Server) init(options []string) error {
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
 func (s *Server) up() error {
-	return s.run("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-t", "60", "start")
+	patience := fmt.Sprint(int((forever / 2).Seconds()))
+	return s.run("pg_ctl", "-D", s.data(), "-l", filepath.Join(s.dir, "log"), "-w", "-t", patience, "start")
 }
 
 // DSN is that of the database "postgres".
 func (s *Server) DSN() string {
-	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?sslmode=disable", superuser, s.port)
+	return fmt.Sprintf("postgres://%s@%s:%d/postgres?sslmode=disable", superuser, s.host, s.port)
 }
 
 // Kill ends the server and its processes at once, as kill -9 does.
@@ -252,7 +255,7 @@ func (s *Server) credential() *syscall.Credential {
 }
 
 func (s *Server) run(program string, args ...string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), forever)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, program), args...)
 	cmd.Dir = s.dir

@@ -11,8 +11,9 @@ must('string', answerOf(key), noteOf(key), jobOf(key), tokenOf(e.o), tokenOf(e.n
 redis.call('ZADD', epochOf(e.e), 0, key)
 redis.call('HSET', entryOf(key), 's', 'd', 'c', handle, 'k', keep)
 redis.call('HDEL', entryOf(key), 'l', 'b', 'n')
+if revocation ~= '' then redis.call('HSET', entryOf(key), 'j', 'q', 'g', fence) end -- the first lease is the finisher's
 if e.n and e.n ~= e.o then unpoint(e.n, key) end
-redis.call('PEXPIREAT', entryOf(key), keep)
+redis.call('PEXPIREAT', entryOf(key), keep) -- last: if that is over, it erases the entry, and what is written then stays for ever
 redis.call('DEL', noteOf(key))
 if sealed ~= '' and sealedFor > 0 then
   redis.call('SET', answerOf(key), sealed, 'PXAT', math.min(now + sealedFor, keep))
@@ -20,7 +21,6 @@ end
 redis.call('SET', tokenOf(e.o), key, 'PXAT', keep)
 if revocation ~= '' then
   redis.call('SET', jobOf(key), revocation, 'PXAT', keep)
-  redis.call('HSET', entryOf(key), 'j', 'q', 'g', fence) -- the first lease is the finisher's
   redis.call('ZADD', due, revokeAt, key)
   outlive(due, keep)
   weed(due, 'j', 'q')
