@@ -98,3 +98,27 @@ func ExampleOverride() {
 	// reset: the password can only be reset in the legacy system
 	// users: 2 <nil>
 }
+
+// Before a store of one's own that is asked by a login of one's own: here the tries for one e-mail run out, and the right password is
+// worth no more than a wrong one until some have flowed in again.
+func ExampleNewLegacyGuard() {
+	ctx := context.Background()
+	legacy := new(stmigratetest.FakeLegacyUsers)
+	legacy.Add(stmigrate.LegacyUser{ID: "auth0|grace", Email: "grace@example.com"}, "legacy horse 3")
+	guard, err := stmigrate.NewLegacyGuard(stmigrate.LegacyGuardConfig{Store: legacy, Tries: 2, TriesPer: time.Hour})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, password := range []string{"legacy horse 3", "wrong", "legacy horse 3"} {
+		_, err := guard.Authenticate(ctx, "", "Grace@example.com", password)
+		fmt.Println(err)
+	}
+	_, err = guard.Authenticate(ctx, "another-tenant", "grace@example.com", "legacy horse 3")
+	fmt.Println(err)
+	// Output:
+	// <nil>
+	// wrong e-mail or password
+	// wrong e-mail or password
+	// wrong e-mail or password
+}

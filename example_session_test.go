@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/stmigrate/stmigrate"
@@ -279,4 +280,46 @@ func ExampleFromCookie() {
 	})
 	fmt.Println(err)
 	// Output: stmigrate: Config.Origins is required where a token may stand in the cookie connect.sid: any website could send it
+}
+
+// The places where a legacy token may stand, all in one: whichever of them a client fills.
+func ExampleFromRequest() {
+	var verifier stmigratetest.FakeVerifier
+	verifier.Add("legacy-token", stmigrate.OldSession{Subject: "legacy|ada", SessionID: "legacy-session-1"})
+	migrator, err := stmigrate.New(stmigrate.Config{
+		Verifier: &verifier, Sessions: new(stmigratetest.FakeSessions), Users: stmigrate.SubjectIsUserID,
+		Exchanges: stmigrate.NewMemoryExchanges(1000), Revoker: stmigrate.LeaveToExpire,
+		Origins: []string{"https://app.example.com"},
+		Extract: []stmigrate.Extractor{
+			stmigrate.FromBearer(), stmigrate.FromJSON("access_token"),
+			stmigrate.FromRequest(func(r *http.Request) (string, error) { return r.Header.Get("X-Legacy-Session"), nil }),
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ask := func(body, origin string, header ...string) {
+		r := httptest.NewRequest(http.MethodPost, "/migrate-session", strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Origin", origin)
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		w := httptest.NewRecorder()
+		migrator.ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Body)
+	}
+	const ours, foreign = "https://app.example.com", "https://evil.example"
+	ask("", ours, "Authorization", "Bearer legacy-token")
+	ask(`{"access_token":"legacy-token"}`, ours)
+	ask("", ours, "X-Legacy-Session", "legacy-token")
+	ask(`{"access_token":"legacy-token"}`, foreign)
+	ask(`{"access_token":"another-token"}`, ours, "Authorization", "Bearer legacy-token")
+	// Output:
+	// 200 {"status":"OK"}
+	// 200 {"status":"OK"}
+	// 200 {"status":"OK"}
+	// 403 {"status":"FORBIDDEN_ORIGIN"}
+	// 400 {"status":"BAD_REQUEST"}
 }

@@ -207,7 +207,7 @@ func (m *Migrator) findToken(r *http.Request, places []Extractor, skipped func(E
 // trusted tells whether a request may use what browsers send along on their own. A WebSocket begins with a GET, and is no
 // harmless one.
 func (m *Migrator) trusted(r *http.Request) bool {
-	if r.Header.Get("Upgrade") != "" || r.Method == http.MethodConnect {
+	if r.Header.Get("Upgrade") != "" {
 		r = &http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL}
 	}
 	return m.crossOrigin.Check(r) == nil

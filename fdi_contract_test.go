@@ -292,7 +292,7 @@ func (c *replay) fill(step, header, value string) string {
 		case strings.Contains(step, "legacy bearer") || strings.Contains(step, "foreign jwt"):
 			access = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImxlZ2FjeSJ9.eyJzdWIiOiJsZWdhY3kifQ.AAAA"
 		case strings.Contains(step, "tampered"):
-			access = c.headerAccess[:len(c.headerAccess)-6] + "AAAAAA"
+			access = forged(c.headerAccess)
 		default:
 			access, refresh = c.headerAccess, c.headerRefresh
 		}
@@ -339,12 +339,15 @@ func compareStep(t *testing.T, step fdiStep, w *httptest.ResponseRecorder) {
 		assert.Equal(t, []string{"no-store"}, got["cache-control"], step.Name)
 	}
 	delete(got, "cache-control")
-	delete(want, "content-type") // the charset is spelled in several ways
-	delete(got, "content-type")
+	if w.Code < 400 && !strings.HasPrefix(step.Request.Path, "/auth/") { // the body is that of the server that was recorded
+		delete(want, "content-type")
+		delete(got, "content-type")
+	}
 	slices.Sort(want["set-cookie"]) // supertokens-golang sends them in any order
 	slices.Sort(got["set-cookie"])
 	assert.Equal(t, want, got, step.Name)
 	if strings.HasPrefix(step.Name, "refresh") && w.Code == 200 {
+		assert.Contains(t, []string{"{}", "null"}, step.Response.Body, step.Name)
 		assert.Equal(t, "{}", w.Body.String(), "as from supertokens-node; supertokens-golang says null")
 		return
 	}

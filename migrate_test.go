@@ -504,6 +504,104 @@ func TestReplayIsRefused(t *testing.T) {
 	}
 }
 
+// TestReplayToARenewedToken: another token of the same legacy session is given the answer again, with the key of the first.
+func TestReplayToARenewedToken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.add("tok", "user-1", "sid-1", "jti-1")
+	r.add("renewed", "user-1", "sid-1", "jti-2")
+	first := r.post("tok", "Idempotency-Key", "k")
+	expect(t, first, 200, "OK")
+	expect(t, r.post("renewed", "Idempotency-Key", "l"), 409, "ALREADY_MIGRATED")
+	again := r.post("renewed", "Idempotency-Key", "k")
+	expect(t, again, 200, "OK")
+	assert.Equal(t, accessToken(t, first), accessToken(t, again))
+	assert.Equal(t, 1, r.sessions.Created())
+}
+
+// TestGraceEndsWithTheAccessToken: an answer with a token that is over would be no session.
+func TestGraceEndsWithTheAccessToken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, leave, func(c *stmigrate.Config) { c.Grace = 2 * time.Hour })
+	r.verifier.Add("tok", stmigrate.OldSession{Subject: "user-1", SessionID: "sid-1", ExpiresAt: r.clock.Now().Add(24 * time.Hour)})
+	expect(t, r.post("tok"), 200, "OK")
+	r.clock.Advance(59 * time.Minute)
+	expect(t, r.post("tok"), 200, "OK")
+	r.clock.Advance(time.Minute)
+	expect(t, r.post("tok"), 409, "ALREADY_MIGRATED")
+}
+
+// TestReplayForAnotherUser: whom Config.Users names can change within Grace.
+func TestReplayForAnotherUser(t *testing.T) {
+	t.Parallel()
+	for name, now := range map[string]stmigrate.User{
+		"another user":   {ID: "user-2"},
+		"another tenant": {ID: "user-1", TenantID: "t2"},
+	} {
+		user := stmigrate.User{ID: "user-1"}
+		r := newRig(t, leave, func(c *stmigrate.Config) {
+			c.Users = stmigrate.UserResolverFunc(func(context.Context, *stmigrate.OldSession) (*stmigrate.User, error) { return &user, nil })
+		})
+		r.add("tok", "legacy-1", "sid-1", "")
+		expect(t, r.post("tok"), 200, "OK")
+		user = now
+		expect(t, r.post("tok"), 409, "ALREADY_MIGRATED")
+		assert.Equal(t, 1, r.sessions.Created(), name)
+	}
+}
+
+// TestAnswerOfAnotherExchange: who can write to the store, or a store that mixes its rows up, gives nobody another's session.
+func TestAnswerOfAnotherExchange(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		subject string // of the thief
+		revoked bool   // so that his token is looked for by itself
+	}{
+		"same user, another session": {"user-1", false},
+		"another user":               {"user-2", false},
+		"another user, by his token": {"user-2", true},
+	} {
+		store := new(mixedUpStore)
+		r := newRig(t, leave, func(c *stmigrate.Config) {
+			store.ExchangeStore = c.Exchanges
+			c.Exchanges, c.Secrets = store, [][]byte{make([]byte, 32)}
+		})
+		r.add("victim", "user-1", "sid-1", "")
+		r.add("thief", tt.subject, "sid-2", "")
+		expect(t, r.post("thief"), 200, "OK")
+		expect(t, r.post("victim"), 200, "OK")
+		store.mixUp.Store(true)
+		if tt.revoked {
+			r.verifier.Remove("thief")
+		}
+		expect(t, r.post("thief"), 409, "ALREADY_MIGRATED")
+		expect(t, r.post("victim"), 200, "OK")
+		assert.Equal(t, 2, r.sessions.Created(), name)
+	}
+}
+
+// mixedUpStore answers for whatever was exchanged what it has for the last one.
+type mixedUpStore struct {
+	stmigrate.ExchangeStore
+	mixUp atomic.Bool
+	last  stmigrate.ExchangeKey // shown
+}
+
+func (s *mixedUpStore) Claim(ctx context.Context, c stmigrate.Claim) (stmigrate.Claimed, error) {
+	if s.mixUp.Load() {
+		return s.ExchangeStore.Recall(ctx, s.last)
+	}
+	s.last = c.Shown
+	return s.ExchangeStore.Claim(ctx, c)
+}
+
+func (s *mixedUpStore) Recall(ctx context.Context, shown stmigrate.ExchangeKey) (stmigrate.Claimed, error) {
+	if s.mixUp.Load() {
+		shown = s.last
+	}
+	return s.ExchangeStore.Recall(ctx, shown)
+}
+
 func TestWhatCountsAsOneSession(t *testing.T) {
 	t.Parallel()
 	type tok struct{ token, subject, sid, jti string }
@@ -511,16 +609,15 @@ func TestWhatCountsAsOneSession(t *testing.T) {
 		a, b tok
 		same bool
 	}{
-		"siblings: one sid, two jti":       {tok{"a", "u", "s", "1"}, tok{"b", "u", "s", "2"}, true},
-		"two sessions of a user":           {tok{"a", "u", "s", ""}, tok{"b", "u", "t", ""}, false},
-		"same sid of two subjects":         {tok{"a", "u", "s", ""}, tok{"b", "v", "s", ""}, false},
-		"jti alone":                        {tok{"a", "u", "", "1"}, tok{"b", "u", "", "1"}, true},
-		"a jti is no sid":                  {tok{"a", "u", "", "x"}, tok{"b", "u", "x", ""}, false},
-		"JWT, other signature":             {tok{"e30.e30.AAAA", "u", "", ""}, tok{"e30.e30.BBBB", "u", "", ""}, true},
-		"JWT, other payload":               {tok{"e30.e30.AAAA", "u", "", ""}, tok{"e30.e31.AAAA", "u", "", ""}, false},
-		"opaque":                           {tok{"abc.d.e", "u", "", ""}, tok{"abc.d.f", "u", "", ""}, false},
-		"subject and sid do not flow":      {tok{"a", "us", "id", ""}, tok{"b", "u", "sid", ""}, false},
-		"siblings, Idempotency irrelevant": {tok{"a", "u", "s", ""}, tok{"b", "u", "s", ""}, true},
+		"siblings: one sid, two jti":  {tok{"a", "u", "s", "1"}, tok{"b", "u", "s", "2"}, true},
+		"two sessions of a user":      {tok{"a", "u", "s", ""}, tok{"b", "u", "t", ""}, false},
+		"same sid of two subjects":    {tok{"a", "u", "s", ""}, tok{"b", "v", "s", ""}, false},
+		"jti alone":                   {tok{"a", "u", "", "1"}, tok{"b", "u", "", "1"}, true},
+		"a jti is no sid":             {tok{"a", "u", "", "x"}, tok{"b", "u", "x", ""}, false},
+		"JWT, other signature":        {tok{"e30.e30.AAAA", "u", "", ""}, tok{"e30.e30.BBBB", "u", "", ""}, true},
+		"JWT, other payload":          {tok{"e30.e30.AAAA", "u", "", ""}, tok{"e30.e31.AAAA", "u", "", ""}, false},
+		"opaque":                      {tok{"abc.d.e", "u", "", ""}, tok{"abc.d.f", "u", "", ""}, false},
+		"subject and sid do not flow": {tok{"a", "us", "id", ""}, tok{"b", "u", "sid", ""}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -716,7 +813,7 @@ func TestRememberedForAsLongAsTokensCome(t *testing.T) {
 	assert.Zero(t, r.store.Len())
 }
 
-// TestRememberedPastAYear: a session that says when it ends is remembered until then.
+// TestRememberedPastAYear: a session that says when it ends, or a migration that does, is remembered until then.
 func TestRememberedPastAYear(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, leave)
@@ -724,6 +821,14 @@ func TestRememberedPastAYear(t *testing.T) {
 	expect(t, r.post("tok"), 200, "OK")
 	r.clock.Advance(2 * 366 * 24 * time.Hour)
 	expect(t, r.post("tok"), 409, "ALREADY_MIGRATED")
+
+	// Until the end of the migration, where its tokens go on.
+	r = newRig(t, leave, func(c *stmigrate.Config) { c.Until = c.Now().Add(3 * 366 * 24 * time.Hour) })
+	r.add("tok", "u", "s", "1")
+	expect(t, r.post("tok"), 200, "OK")
+	r.clock.Advance(2 * 366 * 24 * time.Hour)
+	r.add("later", "u", "s", "2")
+	expect(t, r.post("later"), 409, "ALREADY_MIGRATED")
 }
 
 // TestOurOwnDeadline is no fault of the server: the client is told to come again.
@@ -1021,6 +1126,27 @@ func (s *faultyStore) Recall(ctx context.Context, shown stmigrate.ExchangeKey) (
 		return stmigrate.Claimed{}, before
 	}
 	return s.ExchangeStore.Recall(ctx, shown)
+}
+
+// TestFinishAfterARequiredRevocation: giving up earlier would leave the user without any session.
+func TestFinishAfterARequiredRevocation(t *testing.T) {
+	t.Parallel()
+	for policy, want := range map[stmigrate.RevokePolicy]int{stmigrate.RevokeRequired: 200, stmigrate.RevokeBestEffort: 503} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			r := newRig(t, func(c *stmigrate.Config) {
+				c.RevokePolicy, c.Secrets, c.Lease = policy, [][]byte{make([]byte, 32)}, 30*time.Second
+				c.Exchanges = &faultyStore{c.Exchanges, func(call string) (error, error) {
+					if call == "finish" && time.Since(began) < 5*time.Second { // longer than a finish may take
+						return stmigrate.ErrUnavailable, nil
+					}
+					return nil, nil
+				}}
+			})
+			r.add("tok", "user-1", "sid-1", "")
+			assert.Equal(t, want, r.post("tok").Code)
+		})
+	}
 }
 
 func TestStoreFaults(t *testing.T) {

@@ -434,21 +434,21 @@ func TestTimingTellsNothing(t *testing.T) {
 		return took
 	}
 	bareTook := measure(time.Nanosecond, 100)
-	bareAUC := auc(bareTook[nobody], bareTook[alice])
-	t.Logf("without a floor: AUC %.3f, medians %v and %v", bareAUC, median(bareTook[nobody]), median(bareTook[alice]))
-	assert.Greater(t, bareAUC, limit, "there is nothing to hide: this test tests nothing")
-
-	slowest := median(bareTook[alice])
+	slowest := quantile(bareTook[alice], 0.5)
 	if slowest > 10*time.Millisecond {
 		t.Skipf("a sign-in takes %v: this machine is too slow to measure anything", slowest)
 	}
+	// By the quickest tenth, which other processes did not slow down.
+	unknown, hashed := quantile(bareTook[nobody], 0.1), quantile(bareTook[alice], 0.1)
+	t.Logf("without a floor: AUC %.3f, quickest tenths up to %v and %v", auc(bareTook[nobody], bareTook[alice]), unknown, hashed)
+	assert.Greater(t, hashed, unknown+unknown/10, "there is nothing to hide: this test tests nothing")
 	floor := max(10*time.Millisecond, 3*slowest) // most sign-ins must end before it
 	pairs := [][2]string{{nobody, gracesEmail}, {nobody, alice}, {gracesEmail, alice}}
 	for again := range 2 { // what tells them apart does so twice
 		took, worst := measure(floor, n), 0.0
 		for _, p := range pairs {
 			auc := auc(took[p[0]], took[p[1]])
-			t.Logf("%s and %s: AUC %.3f, medians %v and %v", p[0], p[1], auc, median(took[p[0]]), median(took[p[1]]))
+			t.Logf("%s and %s: AUC %.3f, medians %v and %v", p[0], p[1], auc, quantile(took[p[0]], 0.5), quantile(took[p[1]], 0.5))
 			worst = max(worst, auc)
 		}
 		if worst <= limit {
@@ -458,9 +458,9 @@ func TestTimingTellsNothing(t *testing.T) {
 	}
 }
 
-func median(d []time.Duration) time.Duration {
+func quantile(d []time.Duration, q float64) time.Duration {
 	d = slices.Sorted(slices.Values(d))
-	return d[len(d)/2]
+	return d[int(q*float64(len(d)))]
 }
 
 // auc is how well a rank test tells a from b: 0.5 not at all, 1 always. Ties count half.

@@ -57,12 +57,12 @@ func TestSealOwed(t *testing.T) {
 	at := time.UnixMilli(1795262900000)
 	o := &owed{token: "a-token-of-32-bytes-and-some-more", kind: "sid", at: at, session: &OldSession{
 		Issuer: "https://legacy.example.com/", Subject: "user-1", SessionID: "sid-1", ExpiresAt: at, acceptedUntil: at.Add(time.Minute),
-		Claims: map[string]any{"name": "Ada"},
+		Claims: map[string]any{"name": "Ada Lovelace"},
 	}}
 	h := sealHeader{key: ExchangeKey{1}, shown: ExchangeKey{2}, fence: Fence{3}}
 	sealed, err := v.sealOwed(useRevocation, o, h)
 	require.NoError(t, err)
-	for _, word := range []string{"a-token", "user-1", "sid-1", "Ada"} {
+	for _, word := range []string{"a-token", "user-1", "sid-1", "Ada Lovelace"} {
 		assert.NotContains(t, string(sealed), word)
 	}
 	got, gotHeader, err := v.openOwed(useRevocation, sealed)

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/stmigrate/stmigrate"
+	"github.com/stmigrate/stmigrate/core"
 	"github.com/stmigrate/stmigrate/stmigratetest"
 )
 
@@ -285,6 +286,24 @@ func TestUserByAnotherID(t *testing.T) {
 	assert.Empty(t, memory.Sessions())
 }
 
+// TestStartThatIsLeft: a session that nobody can use ends, whether the client waits for that or not.
+func TestStartThatIsLeft(t *testing.T) {
+	t.Parallel()
+	memory := stmigratetest.NewCore(t)
+	id := signUp(t, memory, "ada@example.com")
+	mapUserID(t, memory, id, "legacy|ada")
+	ctx, leave := context.WithCancel(t.Context())
+	create := "/recipe/session"
+	client, err := core.New(core.Config{ConnectionURI: memory.URL, Timeout: time.Minute, HTTPClient: &http.Client{Transport: leaver{create, leave}}})
+	require.NoError(t, err)
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/", nil)
+	_, err = sessionsOn(t, client).Start(httptest.NewRecorder(), r, stmigrate.User{ID: id})
+	require.ErrorIs(t, err, stmigrate.ErrNotCreated)
+	require.Error(t, ctx.Err())
+	require.Len(t, memory.Requests("POST "+create), 1)
+	assert.Empty(t, memory.Sessions())
+}
+
 // TestRefreshFitsWhereTheMintDid, to the byte.
 func TestRefreshFitsWhereTheMintDid(t *testing.T) {
 	t.Parallel()
@@ -483,6 +502,130 @@ func TestManySessions(t *testing.T) {
 	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
 }
 
+// TestTokensOfTheOtherTransfer: a backend that was told how tokens travel takes them in no other way.
+func TestTokensOfTheOtherTransfer(t *testing.T) {
+	t.Parallel()
+	c, memory := newClient(t, "header")
+	cookies := app(sessionsOn(t, memory.Client(), func(c *stmigrate.SessionsConfig) { c.Transfer = stmigrate.TransferCookie }))
+	for path, token := range map[string]string{"/verify": c.headerAccess, "/auth/session/refresh": c.headerRefresh} {
+		req := httptest.NewRequest(http.MethodPost, "https://api.example.com"+path, nil)
+		req.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		cookies.ServeHTTP(w, req)
+		assert.Equal(t, 401, w.Code, path)
+		assert.JSONEq(t, `{"message":"unauthorised"}`, w.Body.String(), path)
+	}
+}
+
+// TestRefreshKeepsTheKindOfKey, without which the refreshed token would be refused.
+func TestRefreshKeepsTheKindOfKey(t *testing.T) {
+	t.Parallel()
+	for _, static := range []bool{false, true} {
+		c, _ := newClient(t, "cookie", func(c *stmigrate.SessionsConfig) { c.StaticSigningKey = static })
+		require.Equal(t, 200, c.do("POST", "/auth/session/refresh").Code)
+		assert.Equal(t, 200, c.do("GET", "/verify").Code, static)
+	}
+}
+
+// TestRefreshByHeaderClearsCookies: those beside it are an older session's, and would come back.
+func TestRefreshByHeaderClearsCookies(t *testing.T) {
+	t.Parallel()
+	c, _ := newClient(t, "cookie")
+	older := c.refresh
+	require.Equal(t, 200, c.do("POST", "/create", "st-auth-mode", "header").Code)
+	c.refresh = older
+	require.Equal(t, 200, c.do("POST", "/auth/session/refresh", "Authorization", "Bearer "+c.headerRefresh).Code)
+	assert.Empty(t, c.access)
+	assert.Empty(t, c.refresh)
+}
+
+// leaver is a client that goes away in the moment when the core has answered at a path that ends so.
+type leaver struct {
+	path  string
+	leave context.CancelFunc
+}
+
+func (l leaver) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := ownClient.Transport.RoundTrip(r)
+	if err != nil || !strings.HasSuffix(r.URL.Path, l.path) {
+		return resp, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	resp.Body = io.NopCloser(strings.NewReader(string(body)))
+	l.leave()
+	return resp, err
+}
+
+// TestThiefThatLeaves: nobody escapes from the end of a stolen session by not waiting for it.
+func TestThiefThatLeaves(t *testing.T) {
+	t.Parallel()
+	c, memory := newClient(t, "header")
+	spent := c.headerRefresh
+	require.Equal(t, 200, c.do("POST", "/auth/session/refresh", "Authorization", "Bearer "+spent).Code)
+	require.Equal(t, 200, c.do("GET", "/verify", "Authorization", "Bearer "+c.headerAccess).Code)
+
+	ctx, leave := context.WithCancel(t.Context())
+	client, err := core.New(core.Config{ConnectionURI: memory.URL, HTTPClient: &http.Client{Transport: leaver{"/recipe/session/refresh", leave}}})
+	require.NoError(t, err)
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://api.example.com/auth/session/refresh", nil)
+	req.Header.Set("Authorization", "Bearer "+spent)
+	sessionsOn(t, client).ServeHTTP(httptest.NewRecorder(), req)
+	require.Error(t, ctx.Err())
+	assert.Empty(t, memory.Sessions())
+}
+
+// TestPayloadUpdateKeepsTheIssuer: a session of another backend on the same core stays that one's.
+func TestPayloadUpdateKeepsTheIssuer(t *testing.T) {
+	t.Parallel()
+	c, memory := newClient(t, "header")
+	other, err := stmigrate.NewSessions(stmigrate.SessionsConfig{
+		Core: memory.Client(), APIDomain: "https://other.example.com", WebsiteOrigins: []string{"https://app.example.com"},
+	})
+	require.NoError(t, err)
+	req := httptest.NewRequest(http.MethodPost, "/", nil)
+	req.Header.Set("Authorization", "Bearer "+c.headerAccess)
+	session, err := other.Verify(httptest.NewRecorder(), req, stmigrate.VerifyOptions{})
+	require.NoError(t, err)
+	require.NoError(t, session.UpdateAccessTokenPayload(t.Context(), map[string]any{"x": 1}))
+	assert.Equal(t, "https://api.example.com/auth", session.AccessTokenPayload()["iss"])
+}
+
+// TestSessionWithoutAnAntiCSRFToken: of a session from before tokens were asked for, no token is not the right one.
+func TestSessionWithoutAnAntiCSRFToken(t *testing.T) {
+	t.Parallel()
+	c, memory := newClient(t, "cookie")
+	strict := sessionsOn(t, memory.Client(), func(c *stmigrate.SessionsConfig) { c.AntiCSRF = stmigrate.AntiCSRFViaToken })
+	for method, want := range map[string]error{http.MethodPost: stmigrate.ErrTryRefresh, http.MethodGet: nil} {
+		req := httptest.NewRequest(method, "/", nil)
+		req.AddCookie(&http.Cookie{Name: "sAccessToken", Value: c.access})
+		_, err := strict.Verify(httptest.NewRecorder(), req, stmigrate.VerifyOptions{})
+		assert.ErrorIs(t, err, want, method)
+		req.Header.Set("anti-csrf", "")
+		_, err = strict.Verify(httptest.NewRecorder(), req, stmigrate.VerifyOptions{})
+		assert.ErrorIs(t, err, want, method)
+	}
+}
+
+// TestRevokeTakesBackWhatWasGiven in the same response.
+func TestRevokeTakesBackWhatWasGiven(t *testing.T) {
+	t.Parallel()
+	s := sessionsOn(t, stmigratetest.NewCore(t).Client(), func(c *stmigrate.SessionsConfig) {
+		c.AntiCSRF, c.InsecureExposeAccessToken = stmigrate.AntiCSRFViaToken, true
+	})
+	req, w := httptest.NewRequest(http.MethodPost, "/", nil), httptest.NewRecorder()
+	req.Header.Set("st-auth-mode", "cookie")
+	session, err := s.Start(w, req, stmigrate.User{ID: "u"})
+	require.NoError(t, err)
+	require.NotEmpty(t, w.Header().Get("anti-csrf"))
+	require.NotEmpty(t, w.Header().Get("st-access-token"))
+	require.NoError(t, session.Revoke(t.Context()))
+	assert.Empty(t, w.Header().Values("anti-csrf"))
+	assert.Empty(t, w.Header().Values("st-access-token"))
+	assert.Equal(t, "remove", w.Header().Get("front-token"))
+	assert.Empty(t, stmigratetest.AccessTokens(w.Header()))
+}
+
 // TestAccessTokenVersions: of each version that a core may sign, whoever asked for it.
 func TestAccessTokenVersions(t *testing.T) {
 	t.Parallel()
@@ -539,7 +682,7 @@ func TestKeysThatRotate(t *testing.T) {
 	require.NoError(t, verify(fresh))
 	require.NoError(t, verify(old), "until it expires")
 	require.ErrorIs(t, verify(token(sessionsOn(t, other.Client()))), stmigrate.ErrTryRefresh)
-	require.ErrorIs(t, verify(fresh[:len(fresh)-6]+"AAAAAA"), stmigrate.ErrTryRefresh)
+	require.ErrorIs(t, verify(forged(fresh)), stmigrate.ErrTryRefresh)
 }
 
 // TestClaimsOfOtherRecipes: in the SDKs' format, at every mint, and before what the user was given.

@@ -131,6 +131,16 @@ func TestNewSessionsRefuses(t *testing.T) {
 
 func ptr(s string) *string { return &s }
 
+// forged is a JWT with another signature, of the same length.
+func forged(token string) string {
+	b := []byte(token)
+	at := bytes.LastIndexByte(b, '.') + 1
+	if b[at]++; b[at] != 'B' {
+		b[at] = 'A'
+	}
+	return string(b)
+}
+
 func TestCookieAttributes(t *testing.T) {
 	t.Parallel()
 	memory := stmigratetest.NewCore(t)
@@ -311,7 +321,7 @@ func TestLapsedSessionIsToldAgain(t *testing.T) {
 			_, err := memory.Client().RemoveSessions(t.Context(), handle)
 			require.NoError(t, err)
 		}, cookie: same, status: 409, code: "ALREADY_MIGRATED"},
-		"forged":       {change: leave, cookie: func(token string) string { return same(token[:len(token)-6] + "AAAAAA") }, status: 409, code: "ALREADY_MIGRATED"},
+		"forged":       {change: leave, cookie: func(token string) string { return same(forged(token)) }, status: 409, code: "ALREADY_MIGRATED"},
 		"none":         {change: leave, cookie: func(string) string { return "x=y" }, status: 409, code: "ALREADY_MIGRATED"},
 		"two":          {change: leave, cookie: func(token string) string { return same(token) + "; " + same(token) }, status: 409, code: "ALREADY_MIGRATED"},
 		"core is down": {change: leave, before: func(memory *stmigratetest.Core, _ string) { memory.Down() }, cookie: same, status: 503, code: "UNAVAILABLE"},
@@ -424,12 +434,20 @@ func TestCoreFaults(t *testing.T) {
 		"refuses":         {func(c *stmigratetest.Core) { c.Status(400, createRoute) }, 500, "INTERNAL_ERROR", true},
 		"truncates":       {func(c *stmigratetest.Core) { c.Truncate(createRoute) }, 503, "UNAVAILABLE", false},
 		"no versions":     {func(c *stmigratetest.Core) { c.Down("GET /apiversion") }, 503, "UNAVAILABLE", true},
-		"cannot be asked": {func(c *stmigratetest.Core) { c.Close() }, 503, "UNAVAILABLE", true},
+		"cannot be asked": {nil, 503, "UNAVAILABLE", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r, memory := newCoreRig(t)
-			tt.fault(memory)
+			nobody, err := core.New(core.Config{ConnectionURI: "http://127.0.0.1:1"}) // and not where a core was: another may be there by now
+			require.NoError(t, err)
+			r, memory := newCoreRig(t, func(c *stmigrate.Config) {
+				if tt.fault == nil {
+					c.Sessions = sessionsOn(t, nobody)
+				}
+			})
+			if tt.fault != nil {
+				tt.fault(memory)
+			}
 			expect(t, r.post("tok"), tt.status, tt.code)
 			assert.Equal(t, tt.freed, r.store.Len() == 0)
 			assert.Empty(t, r.revoked)

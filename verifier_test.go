@@ -261,6 +261,30 @@ func TestDecodeVerifier(t *testing.T) {
 	}
 }
 
+// TestDecodeVerifierChecks: the rules of a provider hold before it is asked, or a token of its for another use would be good.
+func TestDecodeVerifierChecks(t *testing.T) {
+	cfg := jwtConfig()
+	cfg.Checks = []func(*OldSession) error{func(*OldSession) error { return errors.New("not an access token") }}
+	v, err := NewInsecureDecodeVerifier(cfg, func(context.Context, string, *OldSession) error {
+		t.Error("asked about a token that is no good")
+		return nil
+	})
+	require.NoError(t, err)
+	s, err := v.Verify(t.Context(), jwtKeys()["RS256"].token())
+	assertClass(t, ErrInvalidSession, err)
+	assert.Nil(t, s)
+}
+
+// TestConfirmWithUserInfoOverHTTP: a token goes over no line that others can read.
+func TestConfirmWithUserInfoOverHTTP(t *testing.T) {
+	client := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+		t.Error("the token was sent")
+		return nil, errors.New("no answer")
+	})}
+	err := ConfirmWithUserInfo("http://legacy.example/userinfo", client)(t.Context(), "token", &OldSession{Subject: "u"})
+	assertClass(t, ErrUnavailable, err)
+}
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -230,12 +230,11 @@ func TestFailures(t *testing.T) {
 		})
 	}
 
-	t.Run("nobody listens", func(t *testing.T) {
-		srv, _ := newServer(t, ok)
-		c := newClient(t, Config{ConnectionURI: srv.URL})
+	bubble(t, "nobody listens", func(t *testing.T) {
+		c, servers, _ := inBubble(t, 1, Config{}, ok)
 		warm(t, c)
 		c.http.CloseIdleConnections() // else it may be written to before its end is noticed
-		srv.Close()
+		servers[0].Close()
 		var e *Error
 		require.ErrorAs(t, createOne(c), &e)
 		assert.Equal(t, []any{create, 0, true, true}, []any{e.Path, e.Status, e.Temporary(), e.NotDone()})
@@ -250,8 +249,11 @@ func TestFailures(t *testing.T) {
 		require.ErrorAs(t, createOne(c), &e)
 		assert.False(t, e.NotDone())
 		rt.CloseIdleConnections()
-		srv.Close()
+		rt.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, nobody(t))
+		}
 		require.ErrorAs(t, createOne(c), &e)
+		assert.ErrorIs(t, e, syscall.ECONNREFUSED)
 		assert.True(t, e.NotDone())
 	})
 	t.Run("the version cannot be negotiated", func(t *testing.T) {
@@ -274,6 +276,18 @@ func TestFailures(t *testing.T) {
 		cancel()
 		assert.ErrorIs(t, <-ended, context.Canceled)
 	})
+}
+
+// nobody is an address that refuses connections until the test ends. Its port is that of a connection, so that no other process
+// listens there meanwhile, as at one that was just closed.
+func nobody(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	conn, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn.LocalAddr().String()
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)
@@ -324,6 +338,27 @@ func TestErrorsKeepSecrets(t *testing.T) {
 		assert.NotContains(t, err.Error(), "hunter2", name)
 		assert.NotContains(t, err.Error(), "the-key", name)
 	}
+}
+
+// TestErrorsKeepTheQuery: it names sessions and people.
+func TestErrorsKeepTheQuery(t *testing.T) {
+	c := newClient(t, Config{ConnectionURI: "http://" + nobody(t)})
+	c.version = "5.2"
+	_, err := c.GetSession(ctx, "hunter2")
+	require.ErrorContains(t, err, "GET /recipe/session")
+	assert.NotContains(t, err.Error(), "hunter2")
+}
+
+// TestHalfAMessage: what broke off may end in the middle of a secret, which nobody would know again.
+func TestHalfAMessage(t *testing.T) {
+	c, _ := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		w.WriteHeader(500)
+		_, _ = io.WriteString(w, "no such token: hunter")
+	})
+	_, err := c.RefreshSession(ctx, RefreshSession{RefreshToken: "hunter2"})
+	require.ErrorContains(t, err, "status 500")
+	assert.NotContains(t, err.Error(), "hunter")
 }
 
 // TestCreateIsSentOnce: net/http repeats a request by itself, when a kept connection breaks under it, if it takes it for
@@ -377,6 +412,36 @@ func TestCreateIsSentOnce(t *testing.T) {
 	_, err = c.GetSession(ctx, "h")
 	require.Error(t, err)
 	assert.EqualValues(t, 2, reads.Load(), "net/http repeats a GET on a broken connection; if it does not, this test tests nothing")
+}
+
+// blindTripper hides from its client what becomes of a request, as a RoundTripper may, and loses the answers to creates.
+type blindTripper struct{ http.RoundTripper }
+
+func (b blindTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := b.RoundTripper.RoundTrip(r.WithContext(ctx)) // without the client's trace
+	if err == nil && r.URL.Path == create {
+		_ = resp.Body.Close()
+		return nil, io.ErrUnexpectedEOF
+	}
+	return resp, err
+}
+
+// TestCreateBehindARoundTripperIsSentOnce: of a transport that is not net/http's nobody knows whether it has sent anything.
+func TestCreateBehindARoundTripperIsSentOnce(t *testing.T) {
+	one, log := newServer(t, ok)
+	two, otherLog := newServer(t, ok)
+	c := newClient(t, Config{
+		ConnectionURI: one.URL + ";" + two.URL, HTTPClient: &http.Client{Transport: blindTripper{new(http.Transport)}},
+	})
+	_, err := c.CDIVersion(ctx)
+	require.NoError(t, err)
+	log.ForgetRequests()
+	otherLog.ForgetRequests()
+
+	var e *Error
+	require.ErrorAs(t, createOne(c), &e)
+	assert.False(t, e.NotDone())
+	assert.Equal(t, 1, len(log.Requests())+len(otherLog.Requests()), "creates")
 }
 
 func TestNegotiation(t *testing.T) {
@@ -652,50 +717,46 @@ func TestHosts(t *testing.T) {
 		assert.Len(t, fa.Requests(), 5)
 		assert.Len(t, fb.Requests(), 5)
 	})
-	t.Run("what the first may have done, the second's refusal does not undo", func(t *testing.T) {
-		a, fa := newServer(t, ok)
-		b, fb := newServer(t, ok)
-		c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL})
-		warm(t, c, fa, fb)
+	bubble(t, "what the first may have done, the second's refusal does not undo", func(t *testing.T) {
+		c, servers, logs := inBubble(t, 2, Config{}, ok)
+		warm(t, c, logs...)
 		c.turn.Store(1)
-		fa.AfterCommit()
-		fb.Status(400)
+		logs[0].AfterCommit()
+		logs[1].Status(400)
 		var e *Error
 		require.ErrorAs(t, c.SetSessionData(ctx, "h", nil), &e)
 		assert.Equal(t, []any{400, false}, []any{e.Status, e.NotDone()})
-		fb.Heal()
+		logs[1].Heal()
 		c.http.CloseIdleConnections()
-		b.Close()
+		servers[1].Close()
 		c.turn.Store(1)
 		require.ErrorAs(t, c.SetSessionData(ctx, "h", nil), &e)
 		assert.Equal(t, []any{0, false}, []any{e.Status, e.NotDone()})
 	})
-	t.Run("one down, one busy", func(t *testing.T) {
-		a, _ := newServer(t, ok)
+	bubble(t, "one down, one busy", func(t *testing.T) {
 		var asked atomic.Int32
-		b, _ := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+		c, servers, logs := inBubble(t, 2, Config{}, func(w http.ResponseWriter, r *http.Request) {
 			if asked.Add(1) < maxTries {
 				w.WriteHeader(http.StatusTooManyRequests)
 				return
 			}
 			ok(w, r)
 		})
-		c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL})
 		c.sleep = func(context.Context, time.Duration) error { return nil }
 		_, err := c.CDIVersion(ctx)
 		require.NoError(t, err)
-		a.Close()
+		servers[0].Close()
 		c.turn.Store(1)
 		require.NoError(t, createOne(c))
+		assert.Empty(t, logs[0].Requests(create))
+		assert.Len(t, logs[1].Requests(create), maxTries)
 	})
-	t.Run("all down", func(t *testing.T) {
-		a, _ := newServer(t, ok)
-		b, _ := newServer(t, ok)
-		c := newClient(t, Config{ConnectionURI: a.URL + ";" + b.URL})
+	bubble(t, "all down", func(t *testing.T) {
+		c, servers, _ := inBubble(t, 2, Config{}, ok)
 		warm(t, c)
 		c.http.CloseIdleConnections()
-		a.Close()
-		b.Close()
+		servers[0].Close()
+		servers[1].Close()
 		var e *Error
 		require.ErrorAs(t, createOne(c), &e)
 		assert.True(t, e.NotDone())

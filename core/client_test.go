@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -104,4 +105,11 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "c", c, "t", token, "p", &token)
 	assert.NotContains(t, log.String(), "hunter2")
 	assert.Contains(t, log.String(), "[token]")
+}
+
+// TestNoProxy: one of the environment would see tokens and the API key.
+func TestNoProxy(t *testing.T) {
+	c, err := New(Config{ConnectionURI: "https://a"})
+	require.NoError(t, err)
+	assert.Nil(t, c.http.Transport.(*http.Transport).Proxy)
 }

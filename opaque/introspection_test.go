@@ -193,6 +193,7 @@ func TestIntrospectionOptions(t *testing.T) {
 		"machine, by name":    {func(c *IntrospectionConfig) { c.RequireUsername = true }, good(`{"username":null}`), stmigrate.ErrInvalidSession},
 		"user, by name":       {func(c *IntrospectionConfig) { c.RequireUsername = true }, good(), nil},
 		"without a type":      {func(c *IntrospectionConfig) { c.TokenTypes = []string{"", "Bearer"} }, good(`{"token_type":null}`), nil},
+		"a type that is none": {func(c *IntrospectionConfig) { c.TokenTypes = []string{"", "Bearer"} }, good(`{"token_type":7}`), stmigrate.ErrInvalidSession},
 		"refused is not mine": {func(c *IntrospectionConfig) { c.Rules.RefusedIsNotMine = true }, `{"active":false}`, stmigrate.ErrNotMine},
 		"check": {func(c *IntrospectionConfig) {
 			c.Rules.Checks = append(c.Rules.Checks, func(*stmigrate.OldSession) error { return errors.New("no") })

@@ -76,6 +76,7 @@ func TestExpress(t *testing.T) {
 		{"the ID alone", right.ID, stmigrate.ErrNotMine},
 		{"no signature", "s%3A" + right.ID, stmigrate.ErrNotMine},
 		{"an empty signature", "s%3A" + right.ID + ".", stmigrate.ErrNotMine},
+		{"another separator", strings.Replace(plainValue, right.ID+".", right.ID+"-", 1), stmigrate.ErrNotMine},
 		{"the signature cut", right.Value[:len(right.Value)-1], stmigrate.ErrNotMine},
 		{"the signature padded", right.Value + "%3D", stmigrate.ErrNotMine},
 		{"one character of the signature", changed(right.Value, -1), stmigrate.ErrNotMine},

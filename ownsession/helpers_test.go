@@ -116,6 +116,7 @@ func migrator(t *testing.T, cookie string, now time.Time, v stmigrate.OldSession
 	cfg := stmigrate.Config{
 		Verifier: v, Sessions: sessions, Users: stmigrate.SubjectIsUserID, Exchanges: stmigrate.NewMemoryExchanges(100), Revoker: r,
 		Extract: []stmigrate.Extractor{stmigrate.FromCookie(cookie)}, Until: now.Add(90 * 24 * time.Hour), Now: at(now),
+		Lease: 10 * time.Minute, Grace: 20 * time.Minute, // on a busy machine, too
 	}
 	_, err := stmigrate.New(cfg)
 	require.ErrorContains(t, err, "Config.Origins is required")

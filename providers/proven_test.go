@@ -248,6 +248,7 @@ func TestProvenExchange(t *testing.T) {
 			migrator, err := stmigrate.New(stmigrate.Config{
 				Verifier: v, Sessions: sessions, Users: stmigrate.SubjectIsUserID, Exchanges: stmigrate.NewMemoryExchanges(10),
 				Revoker: revoker, RevokePolicy: stmigrate.RevokeRequired,
+				Lease: 10 * time.Minute, Grace: 20 * time.Minute, // on a busy machine, too
 			})
 			require.NoError(t, err)
 			exchange := func(token string) int {
@@ -371,6 +372,28 @@ func TestAllowIDTokens(t *testing.T) {
 			}
 		})
 	}
+	t.Run("each claim that no ID token has is enough", func(t *testing.T) {
+		for _, c := range []struct {
+			play   func(*stmigratetest.Issuer) *stmigratetest.Provider
+			preset func() (*providers.Preset, error)
+			good   string
+			claim  stmigratetest.Claims
+		}{
+			{(*stmigratetest.Issuer).Auth0, func() (*providers.Preset, error) { return providers.Auth0(auth0) }, "ID token",
+				stmigratetest.Claims{"events": map[string]any{}}},
+			{(*stmigratetest.Issuer).Auth0, func() (*providers.Preset, error) { return providers.Auth0(auth0) }, "ID token",
+				stmigratetest.Claims{"scope": "openid"}},
+			{(*stmigratetest.Issuer).Okta, func() (*providers.Preset, error) { return providers.Okta(custom) },
+				"ID token of this server and client", stmigratetest.Claims{"cid": custom.ClientIDs[0]}},
+			{(*stmigratetest.Issuer).Okta, func() (*providers.Preset, error) { return providers.Okta(custom) },
+				"ID token of this server and client", stmigratetest.Claims{"scp": []string{"openid"}}},
+		} {
+			p := c.play(stmigratetest.NewIssuer(t))
+			preset, err := c.preset()
+			_, err = verifierOf(t, p, preset, err).Verify(t.Context(), p.Token(c.good, c.claim))
+			assert.ErrorIs(t, err, stmigrate.ErrInvalidSession, c.claim)
+		}
+	})
 	t.Run("Cognito, token_use decides", func(t *testing.T) {
 		p := stmigratetest.NewIssuer(t).Cognito()
 		preset, err := providers.Cognito(cognito)

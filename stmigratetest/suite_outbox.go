@@ -622,6 +622,9 @@ var budgetChecks = group("RevocationBudgets",
 		if _, err := s.take(ctx, b, "a", 9, 4); err != nil {
 			return fmt.Errorf("after a long time: %w", err)
 		}
+		if _, err := s.take(ctx, b, "a", 9, 0); err != nil {
+			return fmt.Errorf("what flowed in beyond what it holds: %w", err)
+		}
 		return nil
 	}),
 	optional("all callers share it", func(ctx context.Context, s StoreUnderTest, b budgets) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -348,6 +349,12 @@ func TestMintsThatFail(t *testing.T) {
 		return func(c *stmigratetest.Core) { c.Status(code, routes...) }
 	}
 	lost := func(c *stmigratetest.Core) { c.AfterCommit("POST /recipe/session") }
+	gone := func(*stmigratetest.Core) { // and nobody else is where it was
+		refused := func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:1")
+		}
+		supertokens.SetHTTPClient(&http.Client{Transport: &http.Transport{DialContext: refused}})
+	}
 	banned := errors.New("this user is banned")
 	type outcome struct {
 		notCreated, unavailable bool
@@ -367,7 +374,7 @@ func TestMintsThatFail(t *testing.T) {
 		},
 		"the core fails":     {spoil: status(500, "POST /recipe/session"), want: outcome{unavailable: true}},
 		"the answer is lost": {spoil: lost, want: outcome{unavailable: true, left: 1}},
-		"the core is gone":   {spoil: (*stmigratetest.Core).Close, want: outcome{unavailable: true}},
+		"the core is gone":   {spoil: gone, want: outcome{unavailable: true}},
 		"the session's expiry cannot be had": {
 			spoil: status(500, "GET /recipe/session"), want: outcome{notCreated: true, unavailable: true},
 		},
@@ -560,12 +567,22 @@ func TestClientThatLeaves(t *testing.T) {
 func TestCoreThatHangs(t *testing.T) {
 	for _, interceptor := range []bool{false, true} {
 		t.Run(fmt.Sprint("interceptor ", interceptor), func(t *testing.T) {
-			sessions, memory := inMemory(t, sdkConfig{interceptor: interceptor})
-			warm(t, sessions)
+			memory, healed := stmigratetest.NewCore(t), make(chan struct{})
+			var leave atomic.Pointer[context.CancelFunc] // of whoever asks, who leaves once the core was asked, and hangs
+			hanging := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if leave := leave.Load(); leave != nil {
+					(*leave)()
+					<-healed
+					panic(http.ErrAbortHandler)
+				}
+				memory.ServeHTTP(w, r)
+			}))
+			t.Cleanup(hanging.Close)
+			sdkConfig{interceptor: interceptor}.init(t, hanging.URL, "")
+			sessions := newSessions(t)
 			minted, err := sessions.CreateSession(t.Context(), post(), stmigrate.User{ID: "ada"})
 			require.NoError(t, err)
-			memory.Hang()
-			defer memory.Heal()
+			defer close(healed)
 			carrying := httptest.NewRequest(http.MethodGet, "/", nil)
 			carrying.Header.Set("Authorization", "Bearer "+minted.Header.Get("st-access-token"))
 			for what, f := range map[string]func(ctx context.Context) error{
@@ -581,7 +598,8 @@ func TestCoreThatHangs(t *testing.T) {
 					return err
 				},
 			} {
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+				ctx, cancel := context.WithCancel(t.Context())
+				leave.Store(&cancel)
 				err := f(ctx)
 				cancel()
 				assert.ErrorIs(t, err, stmigrate.ErrUnavailable, what)

@@ -149,11 +149,12 @@ func rows(t *testing.T, db *sql.DB, cfg ownsession.SQLConfig, insert func(token 
 	assert.NoError(t, err)
 }
 
-// connect-pg-simple's own table has no time zone in it: what it wrote is the time of the server's zone.
+// connect-pg-simple's own table has no time zone in it: what it wrote is the time of the server's zone. None of these sets its
+// clock back in autumn: of the hour that comes twice nobody can tell which one was written.
 func TestConnectPGSimple(t *testing.T) {
 	t.Parallel()
 	dsn := pg.Start(t)
-	for _, zone := range []string{"UTC", "Asia/Tokyo", "America/Los_Angeles"} {
+	for _, zone := range []string{"UTC", "Asia/Tokyo", "America/Phoenix"} {
 		db := openDB(t, "pgx", dsn, "SET TIME ZONE '"+zone+"'", `CREATE TEMPORARY TABLE session (sid varchar PRIMARY KEY, sess json, expire timestamp(6))`)
 		v, err := connectPGSimple(db, "fixture secret of express, current")
 		require.NoError(t, err)
