@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,10 @@ func TestLegacyGuardConfig(t *testing.T) {
 		"a negative time":   {stmigrate.LegacyGuardConfig{Store: users, Timeout: -1}, "Timeout"},
 		"a negative window": {stmigrate.LegacyGuardConfig{Store: users, TriesPer: -1}, "TriesPer"},
 		"negative tries":    {stmigrate.LegacyGuardConfig{Store: users, Tries: -1}, "Tries"},
+		"a long floor":      {stmigrate.LegacyGuardConfig{Store: users, FailureFloor: time.Hour + 1}, "FailureFloor"},
+		"a long time":       {stmigrate.LegacyGuardConfig{Store: users, Timeout: time.Hour + 1}, "Timeout"},
+		"a long window":     {stmigrate.LegacyGuardConfig{Store: users, TriesPer: time.Hour + 1}, "TriesPer"},
+		"1001 tries":        {stmigrate.LegacyGuardConfig{Store: users, Tries: 1001}, "Tries"},
 	} {
 		_, err := stmigrate.NewLegacyGuard(tt.cfg)
 		assert.ErrorContains(t, err, tt.want, name)
@@ -339,6 +344,8 @@ func TestLegacyTries(t *testing.T) {
 	assert.Equal(t, stmigrate.ErrWrongCredentials, try("", gracesEmail, gracesPassword))
 	now = now.Add(-time.Hour) // a clock that is set back gives nothing
 	assert.Equal(t, stmigrate.ErrWrongCredentials, try("", gracesEmail, gracesPassword))
+	now = now.Add(30 * time.Second)
+	assert.NoError(t, try("", gracesEmail, gracesPassword), "and costs nothing")
 	now = now.Add(2 * time.Hour)
 	users.Calls()
 	for range 15 {
@@ -488,6 +495,9 @@ func TestErrorsOfTheStoreNameNobody(t *testing.T) {
 	_, guard := legacyUsers(t, func(c *stmigrate.LegacyGuardConfig) {
 		c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		c.Store = answering{func(email, password string) (*stmigrate.LegacyUser, error) {
+			if password == strings.ToUpper(gracesPassword) {
+				return nil, fmt.Errorf("%w: no answer for %s", stmigrate.ErrUnavailable, password)
+			}
 			return nil, fmt.Errorf("%w: no answer for %s %s", stmigrate.ErrUnavailable, strings.ToUpper(email[:1])+email[1:], password)
 		}}
 	})
@@ -495,7 +505,9 @@ func TestErrorsOfTheStoreNameNobody(t *testing.T) {
 	require.ErrorIs(t, err, stmigrate.ErrUnavailable)
 	_, err2 := guard.UserByEmail(t.Context(), "", gracesEmail)
 	require.ErrorIs(t, err2, stmigrate.ErrUnavailable)
-	text := strings.ToLower(log.String() + err.Error() + err2.Error())
+	_, err3 := guard.Authenticate(t.Context(), "", gracesEmail, strings.ToUpper(gracesPassword))
+	require.ErrorIs(t, err3, stmigrate.ErrUnavailable)
+	text := strings.ToLower(log.String() + err.Error() + err2.Error() + err3.Error())
 	assert.NotContains(t, text, gracesPassword)
 	assert.NotContains(t, text, gracesEmail)
 }
@@ -522,4 +534,242 @@ func TestSpellingsOfAnEmailBringNoTries(t *testing.T) {
 	assert.Equal(t, []string{"wrong", "bad_answer", "wrong", "bad_answer"}, outcomes, "the operator learns of it")
 	_, err := guard.Authenticate(t.Context(), "", gracesEmail, gracesPassword)
 	assert.NoError(t, err)
+}
+
+// TestWhatTheStoreIsNotAsked: what cannot be an e-mail, a password or an ID of its users.
+func TestWhatTheStoreIsNotAsked(t *testing.T) {
+	users, guard := legacyUsers(t, nil)
+	for _, password := range []string{"", "\x00", gracesPassword + "\x00", "\xff", strings.Repeat("x", 1<<20)} {
+		_, err := guard.Authenticate(t.Context(), "", gracesEmail, password)
+		assert.Equal(t, stmigrate.ErrWrongCredentials, err)
+		assert.Equal(t, stmigrate.ErrWrongCredentials, guard.Decoy(t.Context(), "", gracesEmail, password))
+	}
+	for _, email := range []string{"", gracesEmail + "\x00"} {
+		_, err := guard.Authenticate(t.Context(), "", email, gracesPassword)
+		assert.Equal(t, stmigrate.ErrWrongCredentials, err)
+		assert.Equal(t, stmigrate.ErrWrongCredentials, guard.Decoy(t.Context(), "", email, gracesPassword))
+		_, err = guard.UserByEmail(t.Context(), "", email)
+		assert.ErrorIs(t, err, stmigrate.ErrBadRequest)
+	}
+	for _, id := range []string{"", " ", "x\x00", "\xff", strings.Repeat("x", 129)} {
+		_, err := guard.UserByID(t.Context(), id)
+		assert.Equal(t, stmigrate.ErrUnknownUser, err)
+	}
+	_, err := guard.UserByEmail(t.Context(), "t1", gracesEmail)
+	assert.Equal(t, stmigrate.ErrUnknownUser, err)
+	assert.Empty(t, users.Calls())
+	users.Add(stmigrate.LegacyUser{ID: strings.Repeat("x", 128), Email: "long@example.com"}, gracesPassword)
+	_, err = guard.UserByID(t.Context(), strings.Repeat("x", 128))
+	assert.NoError(t, err)
+}
+
+// TestTenantThatTheStoreDoesNotName is the only one that is served, or else public.
+func TestTenantThatTheStoreDoesNotName(t *testing.T) {
+	for want, tenants := range map[string][]string{"t1": {"t1"}, "public": {"t2", "public"}} {
+		users, guard := legacyUsers(t, func(c *stmigrate.LegacyGuardConfig) { c.Tenants = tenants })
+		users.Spoil(func(u *stmigrate.LegacyUser) *stmigrate.LegacyUser { u.TenantID = ""; return u })
+		u, err := guard.UserByID(t.Context(), "legacy|grace")
+		require.NoError(t, err)
+		assert.Equal(t, want, u.TenantID)
+	}
+}
+
+// odd is a store whose every call is one function.
+type odd func(ctx context.Context) (int, error)
+
+func (f odd) Authenticate(ctx context.Context, _, email, _ string) (*stmigrate.LegacyUser, error) {
+	if _, err := f(ctx); err != nil {
+		return nil, err
+	}
+	return &stmigrate.LegacyUser{ID: "u", Email: email}, nil
+}
+
+func (f odd) CountUsersNotImported(ctx context.Context) (int, error) { return f(ctx) }
+
+func oddGuard(t *testing.T, f odd, shape ...func(*stmigrate.LegacyGuardConfig)) *stmigrate.LegacyGuard {
+	_, guard := legacyUsers(t, func(c *stmigrate.LegacyGuardConfig) {
+		c.Store, c.SkipLegacyDirectory, c.Tries = f, true, 1000
+		for _, s := range shape {
+			s(c)
+		}
+	})
+	return guard
+}
+
+// TestCallsThatDoNotReturnAnything: a count below zero, a goroutine that ends, and a panic that has the password in it.
+func TestCallsThatDoNotReturnAnything(t *testing.T) {
+	var log bytes.Buffer
+	for name, f := range map[string]odd{
+		"negative": func(context.Context) (int, error) { return -1, nil },
+		"goexit":   func(context.Context) (int, error) { runtime.Goexit(); return 0, nil },
+		"panic":    func(context.Context) (int, error) { panic("no row for " + gracesPassword) },
+	} {
+		guard := oddGuard(t, f, func(c *stmigrate.LegacyGuardConfig) { c.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		_, err := guard.CountUsersNotImported(t.Context())
+		require.ErrorIs(t, err, stmigrate.ErrUnavailable, name)
+		assert.NotContains(t, err.Error()+log.String(), gracesPassword)
+	}
+}
+
+// TestConcurrentSignIns: a store that is well is asked by all at once.
+func TestConcurrentSignIns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		guard := oddGuard(t, func(context.Context) (int, error) { time.Sleep(time.Second); return 0, nil })
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				_, err := guard.Authenticate(t.Context(), "", gracesEmail, gracesPassword)
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestWhatCountsAsAnOutage: five in a row let the store alone, and whatever it answers in between ends the row.
+func TestWhatCountsAsAnOutage(t *testing.T) {
+	deadline := func(d time.Duration) func(context.Context) (context.Context, context.CancelFunc) {
+		return func(ctx context.Context) (context.Context, context.CancelFunc) { return context.WithTimeout(ctx, d) }
+	}
+	hangUp := func(ctx context.Context) (context.Context, context.CancelFunc) {
+		ctx, cancel := context.WithCancel(ctx)
+		time.AfterFunc(2*time.Second, cancel)
+		return ctx, cancel
+	}
+	hang := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }
+	says := func(err error) odd { return func(context.Context) (int, error) { return 0, err } }
+	for name, tt := range map[string]struct {
+		ask    odd
+		client func(context.Context) (context.Context, context.CancelFunc)
+		want   bool
+	}{
+		"it says so":                       {says(stmigrate.ErrUnavailable), hangUp, true},
+		"it says so with the e-mail":       {says(fmt.Errorf("%w: %s", stmigrate.ErrUnavailable, gracesEmail)), hangUp, true},
+		"an error of no class":             {says(errors.New("x")), hangUp, false},
+		"no answer in time":                {hang, deadline(time.Hour), true},
+		"a client with a second":           {hang, deadline(time.Second), true},
+		"a client in a hurry":              {hang, deadline(time.Second - 1), false},
+		"a client that hangs up, but late": {hang, hangUp, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				answer := tt.ask
+				var outcome string
+				guard := oddGuard(t, func(ctx context.Context) (int, error) { return answer(ctx) }, func(c *stmigrate.LegacyGuardConfig) {
+					c.Observe = func(_ context.Context, e stmigrate.Event) { outcome = e.Outcome }
+				})
+				fail := func(times int) {
+					for range times {
+						ctx, cancel := tt.client(t.Context())
+						_, err := guard.Authenticate(ctx, "", gracesEmail, gracesPassword)
+						cancel()
+						synctest.Wait() // until a call that was given up has ended, too
+						require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+						require.Equal(t, "unavailable", outcome)
+					}
+				}
+				other := []odd{says(nil), says(stmigrate.ErrWrongCredentials), says(stmigrate.ErrUnknownUser)}
+				for _, a := range other {
+					fail(4)
+					answer = a
+					_, _ = guard.Authenticate(t.Context(), "", gracesEmail, gracesPassword)
+					synctest.Wait()
+					answer = tt.ask
+				}
+				fail(4)
+				answer = func(context.Context) (int, error) { return -1, nil }
+				_, err := guard.CountUsersNotImported(t.Context())
+				synctest.Wait()
+				require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+				require.Equal(t, "bad_answer", outcome)
+				answer = tt.ask
+				fail(5)
+				answer = says(nil)
+				_, _ = guard.Authenticate(t.Context(), "", gracesEmail, gracesPassword)
+				assert.Equal(t, tt.want, outcome == "open", outcome)
+			})
+		})
+	}
+	t.Run("calls that do not return", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			done := make(chan struct{})
+			var outcomes []string
+			guard := oddGuard(t, func(context.Context) (int, error) { <-done; return 0, nil }, func(c *stmigrate.LegacyGuardConfig) {
+				c.Observe = func(_ context.Context, e stmigrate.Event) { outcomes = append(outcomes, e.Outcome) }
+			})
+			for range 256 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+				_, err := guard.Authenticate(ctx, "", gracesEmail, gracesPassword)
+				cancel()
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+			}
+			for range 6 {
+				_, err := guard.Authenticate(t.Context(), "", gracesEmail, gracesPassword)
+				require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+			}
+			assert.Equal(t, "unavailable", outcomes[256+4])
+			assert.Equal(t, "open", outcomes[256+5])
+			close(done)
+		})
+	})
+}
+
+// TestFailuresAfterOneOutage: the first call that fails is enough to say so to all who fail.
+func TestFailuresAfterOneOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		users, guard := legacyUsers(t, func(c *stmigrate.LegacyGuardConfig) { c.Now = func() time.Time { return now } })
+		fail := func() (time.Duration, error) {
+			start := time.Now()
+			_, err := guard.FailAlike(t.Context(), "", func() (*stmigrate.AuthUser, error) {
+				now = now.Add(-100 * time.Millisecond) // a clock that is set back
+				return nil, stmigrate.ErrWrongCredentials
+			})
+			return time.Since(start), err
+		}
+		took, err := fail()
+		assert.Equal(t, stmigrate.ErrWrongCredentials, err)
+		assert.Equal(t, 250*time.Millisecond, took)
+		users.Fail(stmigrate.ErrUnavailable)
+		for range 5 {
+			_, err = guard.Authenticate(t.Context(), "", gracesEmail, gracesPassword)
+			require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+			_, err = fail()
+			require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+		}
+		now = now.Add(time.Hour)
+		_, err = fail()
+		w := httptest.NewRecorder()
+		stmigrate.RenderError(w, httptest.NewRequest("POST", "/signin", nil), err)
+		assert.Equal(t, "1", w.Header().Get("Retry-After"), "the next makes sense at once")
+		var later interface{ RetryAfter() time.Duration }
+		require.ErrorAs(t, err, &later)
+		assert.Equal(t, time.Second, later.RetryAfter())
+	})
+}
+
+func TestLegacyTimeoutDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		users, guard := legacyUsers(t, nil)
+		users.Hang()
+		start := time.Now()
+		_, err := guard.Authenticate(t.Context(), "", gracesEmail, gracesPassword)
+		require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+		assert.Equal(t, 5*time.Second, time.Since(start))
+	})
+}
+
+// TestLegacyAccountHashes: each guard has hashes of its own, and tenant and e-mail do not run into one another.
+func TestLegacyAccountHashes(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 2 {
+		users, guard := legacyUsers(t, func(c *stmigrate.LegacyGuardConfig) {
+			c.Tenants, c.Tries = []string{"t", "t1"}, 1
+			c.Observe = func(_ context.Context, e stmigrate.Event) { seen[e.SubjectHash] = true }
+		})
+		_, _ = guard.Authenticate(t.Context(), "t1", "a@example.com", "wrong")
+		_, _ = guard.Authenticate(t.Context(), "t", "1a@example.com", "wrong")
+		assert.Len(t, users.Calls(), 2, "each has tries of its own")
+	}
+	assert.Len(t, seen, 4)
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -337,12 +338,15 @@ func TestDeadLetters(t *testing.T) {
 		all = append(all, dead...)
 	}
 	require.Len(t, all, 5)
+	sessions := make(map[string]bool)
 	for _, d := range all {
+		sessions[d.SessionHash] = true
 		assert.Equal(t, "wrapped: the client is unknown", d.Reason)
 		assert.Equal(t, 1, d.Attempts)
 		require.NoError(t, r.DropRevocation(t.Context(), d.Key))
 		require.NoError(t, r.ReplayRevocation(t.Context(), d.Key))
 	}
+	assert.Len(t, sessions, 5, "sessions of one user are told apart")
 	assert.Zero(t, r.round(t, stmigrate.RevocationConfig{}), "what was dropped is gone")
 }
 
@@ -528,6 +532,10 @@ func TestRevocationOfAnother(t *testing.T) {
 	assert.Equal(t, 1, r.round(t, stmigrate.RevocationConfig{}))
 	assert.Empty(t, r.revoked)
 	assert.Equal(t, []string{"dead"}, r.outcomes("revoke"))
+	dead, err := r.DeadRevocations(t.Context(), stmigrate.ExchangeKey{}, 10)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	assert.Empty(t, dead[0].Issuer+dead[0].SubjectHash+dead[0].Kind+dead[0].SessionHash, "nor names it whom it is about")
 }
 
 // TestWorkerThatIsStopped: what it had begun is finished, or done by another, and none of it is an attempt.
@@ -540,6 +548,14 @@ func TestWorkerThatIsStopped(t *testing.T) {
 			cancel()
 			_ = w.Shutdown(ctx)
 			_ = w.Close()
+		},
+		"shut down, and waited for": func(w *stmigrate.Revocations) {
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			assert.ErrorIs(t, w.Shutdown(ctx), context.Canceled)
+			ctx, cancel = context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			assert.NoError(t, w.Shutdown(ctx), "what ran was not cancelled")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -593,6 +609,232 @@ func TestShutdownWaits(t *testing.T) {
 	require.NoError(t, <-ended)
 	assert.Equal(t, []string{"revoked"}, r.outcomes("revoke"))
 	require.NoError(t, w.Close())
+}
+
+// TestShutdownBeginsNothing: of a batch it finishes what runs and puts the rest back; from then on requests revoke themselves.
+func TestShutdownBeginsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		r := newRig(t, revoker(func(context.Context, string, *stmigrate.OldSession) error { <-release; return nil }))
+		w := r.start(t, stmigrate.RevocationConfig{Workers: 1, Poll: time.Hour})
+		synctest.Wait()
+		for i := range 4 {
+			token := fmt.Sprint("tok", i)
+			r.add(token, "user", token, "")
+			expect(t, r.post(token), 200, "OK")
+		}
+		synctest.Wait()
+		ended := make(chan error)
+		go func() { ended <- w.Shutdown(t.Context()) }()
+		synctest.Wait()
+		close(release)
+		require.NoError(t, <-ended)
+		assert.Len(t, r.outcomes("revoke"), 1)
+		r.add("late", "user", "late", "")
+		expect(t, r.post("late"), 200, "OK")
+		assert.Len(t, r.outcomes("revoke"), 2)
+		r.clock.Advance(time.Second)
+		assert.Equal(t, 3, r.round(t, stmigrate.RevocationConfig{}))
+	})
+}
+
+// TestRevokerThatHangs: its call ends by RevocationConfig.Timeout, which is a failed attempt.
+func TestRevokerThatHangs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, soon, revoker(func(ctx context.Context, _ string, _ *stmigrate.OldSession) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}))
+		r.add("tok", "user-1", "", "jti-1")
+		expect(t, r.post("tok"), 200, "OK")
+		r.clock.Advance(time.Second)
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		n, err := r.RevokeDue(ctx, stmigrate.RevocationConfig{MaxAttempts: 1})
+		require.NoError(t, err)
+		assert.Equal(t, 1, n)
+		assert.Equal(t, 10*time.Second, time.Since(start))
+		assert.Equal(t, []string{"dead"}, r.outcomes("revoke"))
+		dead, err := r.DeadRevocations(t.Context(), stmigrate.ExchangeKey{}, 1)
+		require.NoError(t, err)
+		require.Len(t, dead, 1)
+		assert.Empty(t, dead[0].SessionHash, "of a token without a session")
+	})
+}
+
+// TestClientThatLeavesWithItsAnswer takes nothing of the time that there is to revoke.
+func TestClientThatLeavesWithItsAnswer(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r := newRig(t, revoker(func(ctx context.Context, _ string, _ *stmigrate.OldSession) error {
+		cancel()
+		return ctx.Err()
+	}))
+	r.add("tok", "user-1", "sid-1", "")
+	req := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://api.example.com/migrate-session", nil)
+	req.Header.Set("Authorization", "Bearer tok")
+	expect(t, r.do(req), 200, "OK")
+	assert.Equal(t, []string{"revoked"}, r.outcomes("revoke"))
+}
+
+// TestRevocationThatAnotherTookOver: a call that outlasts its lease is no failure of the store.
+func TestRevocationThatAnotherTookOver(t *testing.T) {
+	t.Parallel()
+	var r *rig
+	r = newRig(t, soon, revoker(func(ctx context.Context, _ string, _ *stmigrate.OldSession) error {
+		r.clock.Advance(time.Hour)
+		due, err := r.store.DueRevocations(ctx, 1, time.Hour)
+		assert.Len(t, due, 1)
+		return err
+	}), func(c *stmigrate.Config) { c.Exchanges.(*stmigrate.MemoryExchanges).UseClock(c.Now) })
+	r.add("tok", "user-1", "sid-1", "")
+	expect(t, r.post("tok"), 200, "OK")
+	r.clock.Advance(time.Second)
+	assert.Equal(t, 1, r.round(t, stmigrate.RevocationConfig{}))
+}
+
+func TestReasonsAreShort(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, soon, revoker(func(context.Context, string, *stmigrate.OldSession) error {
+		return &stmigrate.RevokeError{Permanent: true, Err: errors.New(strings.Repeat("x", 1000))}
+	}))
+	r.add("tok", "user-1", "sid-1", "")
+	expect(t, r.post("tok"), 200, "OK")
+	r.clock.Advance(time.Second)
+	assert.Equal(t, 1, r.round(t, stmigrate.RevocationConfig{}))
+	dead, err := r.DeadRevocations(t.Context(), stmigrate.ExchangeKey{}, 1)
+	require.NoError(t, err)
+	require.Len(t, dead, 1)
+	assert.Equal(t, strings.Repeat("x", 512)+" ...", dead[0].Reason)
+}
+
+// pacedStore tells when, and for how many, it is asked, on the time of a synctest bubble.
+type pacedStore struct {
+	*stmigrate.MemoryExchanges
+	began time.Time
+	asked []string
+	fail  bool
+}
+
+func (s *pacedStore) DueRevocations(ctx context.Context, n int, lease time.Duration) ([]stmigrate.DueRevocation, error) {
+	s.asked = append(s.asked, fmt.Sprint(n, " at ", time.Since(s.began)))
+	if s.fail {
+		return nil, errors.New("connection refused")
+	}
+	return s.MemoryExchanges.DueRevocations(ctx, n, lease)
+}
+
+// TestPaceOfAWorker: how often it asks, how much it takes, and when an exchange wakes it.
+func TestPaceOfAWorker(t *testing.T) {
+	t.Parallel()
+	budget := func(calls int, per time.Duration) stmigrate.RevocationBudget {
+		return stmigrate.RevocationBudget{Calls: calls, Per: per}
+	}
+	type budgets = map[string]stmigrate.RevocationBudget
+	const one, two = "https://legacy.test/1", "https://legacy.test/2"
+	for name, tt := range map[string]struct {
+		cfg  stmigrate.RevocationConfig
+		owed []string // issuers
+		wake bool     // by an exchange, after 1 s
+		fail bool
+		want []string // in 20 s
+	}{
+		"nothing to do": {
+			stmigrate.RevocationConfig{Poll: 10 * time.Second}, nil, true, false,
+			[]string{"16 at 0s", "16 at 1s", "16 at 6s", "16 at 11s", "16 at 16s"},
+		},
+		"whole batches": {
+			stmigrate.RevocationConfig{Batch: 2, Poll: time.Hour}, []string{one, one, one, two}, true, false,
+			[]string{"2 at 0s", "2 at 0s", "2 at 0s", "2 at 1s"},
+		},
+		"a store that is down": {
+			stmigrate.RevocationConfig{Poll: 10 * time.Second}, []string{one}, true, true,
+			[]string{"16 at 0s", "16 at 5s", "16 at 10s", "16 at 15s"},
+		},
+		"a budget that is near": {
+			stmigrate.RevocationConfig{Poll: 8 * time.Second, Budgets: budgets{one: budget(4, 12*time.Second)}},
+			[]string{one, one, one, one, one, one}, false, false,
+			[]string{"16 at 0s", "4 at 3s", "16 at 7s", "16 at 11s", "16 at 15s", "16 at 19s"},
+		},
+		"two budgets": {
+			stmigrate.RevocationConfig{Poll: 40 * time.Second, Budgets: budgets{one: budget(1, 18*time.Second), two: budget(1, 15*time.Second)}},
+			[]string{one, one, two, two}, false, false,
+			[]string{"16 at 0s", "2 at 15s"},
+		},
+		"a budget that is far off": {
+			stmigrate.RevocationConfig{Batch: 2, Poll: 16 * time.Second, Budgets: budgets{one: budget(1, time.Hour)}},
+			[]string{one, one, one}, true, false,
+			[]string{"2 at 0s", "2 at 0s", "2 at 8s", "2 at 16s", "2 at 16s"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				store := &pacedStore{MemoryExchanges: stmigrate.NewMemoryExchanges(100), fail: tt.fail, began: time.Now()}
+				store.UseClock(time.Now)
+				process := func() *rig {
+					return newRig(t, func(c *stmigrate.Config) {
+						c.Exchanges, c.Now, c.RevokeAfter, c.Secrets = store, time.Now, 1, [][]byte{bytes.Repeat([]byte("s"), 32)}
+					})
+				}
+				exchange := func(r *rig, issuer, token string) {
+					r.verifier.Add(token, stmigrate.OldSession{
+						Issuer: issuer, Subject: "user", SessionID: token, AuthTime: time.Now(), ExpiresAt: time.Now().Add(time.Hour),
+					})
+					expect(t, r.post(token), 200, "OK")
+				}
+				other := process()
+				for i, issuer := range tt.owed {
+					exchange(other, issuer, fmt.Sprint("tok", i))
+				}
+				time.Sleep(time.Second)
+				store.began = time.Now()
+				tt.cfg.Jitter = func() float64 { return 0 }
+				r := process()
+				w := r.start(t, tt.cfg)
+				time.Sleep(time.Second)
+				if tt.wake {
+					exchange(r, one, "late")
+				}
+				time.Sleep(19*time.Second - 1)
+				require.NoError(t, w.Close())
+				assert.Equal(t, tt.want, store.asked)
+			})
+		})
+	}
+}
+
+// TestWhatWakesAWorker: an exchange, and a dead letter that is replayed.
+func TestWhatWakesAWorker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		refuse := &stmigrate.RevokeError{Permanent: true}
+		var fails atomic.Bool
+		fails.Store(true)
+		r := newRig(t, revoker(func(context.Context, string, *stmigrate.OldSession) error {
+			if fails.Load() {
+				return refuse
+			}
+			return nil
+		}))
+		r.start(t, stmigrate.RevocationConfig{Poll: time.Hour})
+		synctest.Wait()
+		r.add("tok", "user-1", "sid-1", "")
+		expect(t, r.post("tok"), 200, "OK")
+		synctest.Wait()
+		require.Equal(t, []string{"dead"}, r.outcomes("revoke"))
+		dead, err := r.DeadRevocations(t.Context(), stmigrate.ExchangeKey{}, 1)
+		require.NoError(t, err)
+		require.Len(t, dead, 1)
+		fails.Store(false)
+		require.NoError(t, r.ReplayRevocation(t.Context(), dead[0].Key))
+		synctest.Wait()
+		assert.Equal(t, []string{"dead", "revoked"}, r.outcomes("revoke"))
+	})
 }
 
 func TestRevocationConfigNamesWhatIsWrong(t *testing.T) {
@@ -830,10 +1072,17 @@ func (s *hungStore) AbandonedClaims(ctx context.Context, since time.Duration, n 
 	return s.MemoryExchanges.AbandonedClaims(ctx, since, n)
 }
 
+func (s *hungStore) SettleRevocation(
+	ctx context.Context, key stmigrate.ExchangeKey, fence stmigrate.Fence, retry time.Duration, reason string,
+) error {
+	s.hang(ctx, "settle")
+	return s.MemoryExchanges.SettleRevocation(ctx, key, fence, retry, reason)
+}
+
 // TestWorkerOfAStoreThatHangs: one call that has no end is not the worker's.
 func TestWorkerOfAStoreThatHangs(t *testing.T) {
 	t.Parallel()
-	for _, call := range []string{"due", "take", "abandoned"} {
+	for _, call := range []string{"due", "take", "settle", "abandoned"} {
 		t.Run(call, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -843,10 +1092,12 @@ func TestWorkerOfAStoreThatHangs(t *testing.T) {
 					store.UseClock(c.Now)
 					c.Exchanges, c.Secrets = store, [][]byte{bytes.Repeat([]byte("s"), 32)}
 				})
-				r.add("tok", "user-1", "sid-1", "")
-				expect(t, r.post("tok"), 200, "OK")
+				for _, token := range []string{"tok", "tok2"} {
+					r.add(token, "user-1", token, "")
+					expect(t, r.post(token), 200, "OK")
+				}
 				r.clock.Advance(time.Second)
-				r.start(t, stmigrate.RevocationConfig{Timeout: 10 * time.Second})
+				r.start(t, stmigrate.RevocationConfig{Workers: 1, Timeout: 10 * time.Second})
 				for range 60 {
 					time.Sleep(time.Second)
 					r.clock.Advance(time.Second) // what was put back is due again
@@ -876,13 +1127,15 @@ func TestHaste(t *testing.T) {
 // TestWhatIsOwedOutlivesItsToken: a token of a few minutes may stand for a session, which the Revoker ends, of months.
 func TestWhatIsOwedOutlivesItsToken(t *testing.T) {
 	t.Parallel()
-	for name, after := range map[string]time.Duration{"deferred": 7 * 24 * time.Hour, "backlog": time.Second} {
+	for name, after := range map[string]time.Duration{
+		"deferred": 7 * 24 * time.Hour, "deferred for long": 40 * 24 * time.Hour, "backlog": time.Second,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, func(c *stmigrate.Config) { c.RevokeAfter = after })
 			r.add("tok", "user-1", "", "jti-1")
 			expect(t, r.post("tok"), 200, "OK")
-			r.clock.Advance(9 * 24 * time.Hour)
+			r.clock.Advance(after + 2*24*time.Hour)
 			assert.Equal(t, 1, r.round(t, stmigrate.RevocationConfig{}))
 			assert.Equal(t, []string{"tok"}, r.revoked)
 		})

@@ -62,8 +62,10 @@ func TestRollback(t *testing.T) {
 		refused := ask(h, http.MethodGet, "Authorization", "Bearer "+token(1))
 		require.Equal(t, 401, refused.Code, "exchanged, and its grace is over")
 
+		start := time.Now()
 		got, err := r.Rollback(t.Context(), "one")
 		require.NoError(t, err)
+		assert.Equal(t, 45*time.Second, time.Since(start), "a lease and a half")
 		assert.Equal(t, stmigrate.RolledBack{Revoked: n - 1, AlreadyOver: 1}, got)
 		live := r.sessions.Live()
 		require.Len(t, live, 1)
@@ -199,6 +201,11 @@ func TestRollbackIsRefused(t *testing.T) {
 	r := newRig(t)
 	_, err := r.Rollback(t.Context(), "")
 	require.ErrorContains(t, err, "set Config.Epoch")
+	r = newRig(t, func(c *stmigrate.Config) {
+		c.Exchanges, c.Secrets = anyEpoch{c.Exchanges.(*stmigrate.MemoryExchanges)}, [][]byte{make([]byte, 32)}
+	})
+	_, err = r.Rollback(t.Context(), "")
+	require.ErrorContains(t, err, "set Config.Epoch", "whatever the store thinks of that")
 	r = newRig(t, counted(new(countingStore)), func(c *stmigrate.Config) {
 		c.Exchanges = struct{ stmigrate.ExchangeStore }{c.Exchanges}
 	})
@@ -252,5 +259,95 @@ func TestRollbackOfShortTokens(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, stmigrate.RolledBack{Revoked: 1}, got)
 		assert.Empty(t, r.sessions.Live())
+	})
+}
+
+// anyEpoch closes the epoch that is none, too.
+type anyEpoch struct{ *stmigrate.MemoryExchanges }
+
+func (anyEpoch) CloseEpoch(context.Context, string) error { return nil }
+
+// brokenEpochs fails the first call for a page of an epoch's exchanges.
+type brokenEpochs struct {
+	*stmigrate.MemoryExchanges
+	calls int
+}
+
+func (s *brokenEpochs) EpochExchanges(
+	ctx context.Context, epoch string, after stmigrate.ExchangeKey, n int,
+) ([]stmigrate.EpochExchange, error) {
+	if s.calls++; s.calls == 1 {
+		return nil, errors.New("connection refused")
+	}
+	return s.MemoryExchanges.EpochExchanges(ctx, epoch, after, n)
+}
+
+// TestRollbackOnAStoreThatFails says so at once, and not a lease and a half later.
+func TestRollbackOnAStoreThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, epoch("one"), func(c *stmigrate.Config) {
+			c.Exchanges = &brokenEpochs{MemoryExchanges: c.Exchanges.(*stmigrate.MemoryExchanges)}
+			c.Secrets = [][]byte{make([]byte, 32)}
+		})
+		start := time.Now()
+		_, err := r.Rollback(t.Context(), "one")
+		require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+		assert.Zero(t, time.Since(start))
+		_, err = r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+	})
+}
+
+// hungRevoke never ends a session, nor says so, before its context is over.
+type hungRevoke struct{ *stmigratetest.FakeSessions }
+
+func (hungRevoke) RevokeSession(ctx context.Context, _ string) (bool, error) {
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+// TestRollbackAndSweepOfSessionsThatHang: each of them has a lease, and no more.
+func TestRollbackAndSweepOfSessionsThatHang(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		hangs := func(c *stmigrate.Config) { c.Sessions = hungRevoke{c.Sessions.(*stmigratetest.FakeSessions)} }
+		r := newRig(t, epoch("one"), hangs)
+		r.add("tok", "user-1", "sid-1", "")
+		expect(t, r.post("tok"), 200, "OK")
+		got, err := r.Rollback(ctx, "one")
+		require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+		require.NoError(t, ctx.Err())
+		assert.Equal(t, stmigrate.RolledBack{Failed: 1}, got)
+
+		r = newRig(t, hangs)
+		r.add("tok", "user-1", "sid-1", "")
+		r.orphan(t, "tok")
+		r.clock.Advance(time.Minute)
+		start := time.Now()
+		_, err = r.SweepClaims(ctx)
+		require.ErrorIs(t, err, stmigrate.ErrUnavailable)
+		assert.Less(t, time.Since(start), 30*time.Second, "its claim is another's by then")
+	})
+}
+
+// TestRollbackWithoutAFinder, and of an exchange that has no session, asks no more of Config.Sessions than it needs.
+func TestRollbackWithoutAFinder(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, epoch("one"), func(c *stmigrate.Config) {
+			c.Sessions = struct{ stmigrate.SessionMinter }{&watchedSessions{FakeSessions: c.Sessions.(*stmigratetest.FakeSessions)}}
+		})
+		claim := stmigrate.Claim{
+			Key: stmigrate.ExchangeKey{1}, Fence: stmigrate.Fence{1}, Epoch: "one", Lease: time.Minute, KeepFor: 9 * 24 * time.Hour,
+		}
+		_, err := r.store.Claim(t.Context(), claim)
+		require.NoError(t, err)
+		require.NoError(t, r.store.Finish(t.Context(), claim.Key, claim.Fence, stmigrate.Finished{KeepFor: 9 * 24 * time.Hour}))
+		got, err := r.Rollback(t.Context(), "one")
+		require.NoError(t, err)
+		assert.Equal(t, stmigrate.RolledBack{AlreadyOver: 1}, got)
 	})
 }

@@ -210,6 +210,66 @@ func TestSweeperAndClient(t *testing.T) {
 	assert.Len(t, r.sessions.Live(), 1)
 }
 
+// TestSweeperAndAnotherWhoTakesTheClaimFirst: what is held or finished by now is not this sweep's, nor counted.
+func TestSweeperAndAnotherWhoTakesTheClaimFirst(t *testing.T) {
+	t.Parallel()
+	for _, finish := range []bool{false, true} {
+		store := new(countingStore)
+		r := newRig(t, counted(store))
+		r.add("tok", "user-1", "sid-1", "")
+		r.orphan(t, "tok")
+		r.clock.Advance(time.Minute)
+		claims, err := store.AbandonedClaims(t.Context(), 0, 1)
+		require.NoError(t, err)
+		require.Len(t, claims, 1)
+		other := claims[0]
+		other.Fence, other.Lease, other.KeepFor = stmigrate.Fence{1}, time.Hour, time.Hour
+		store.hook = func(call string) error {
+			if call != "claim" {
+				return nil
+			}
+			_, err := store.MemoryExchanges.Claim(t.Context(), other)
+			if err == nil && finish {
+				err = store.MemoryExchanges.Finish(t.Context(), other.Key, other.Fence, stmigrate.Finished{KeepFor: time.Hour})
+			}
+			return err
+		}
+		assert.Zero(t, r.sweep(t))
+		assert.Len(t, r.sessions.Live(), 1, "whoever has it looks for orphans")
+	}
+}
+
+// TestSweepOfTwoUsers: between the list and the claim another may have held it, for another user.
+func TestSweepOfTwoUsers(t *testing.T) {
+	t.Parallel()
+	store := new(countingStore)
+	user := stmigrate.User{ID: "user-1"}
+	r := newRig(t, counted(store), func(c *stmigrate.Config) {
+		c.Users = stmigrate.UserResolverFunc(func(context.Context, *stmigrate.OldSession) (*stmigrate.User, error) { return &user, nil })
+	})
+	r.add("tok", "legacy-1", "sid-1", "")
+	r.orphan(t, "tok")
+	r.clock.Advance(time.Minute)
+	earlier, err := store.AbandonedClaims(t.Context(), 0, 1)
+	require.NoError(t, err)
+	require.Len(t, earlier, 1)
+	listed := false
+	store.hook = func(call string) error {
+		if call == "claim" && !listed {
+			listed = true
+			other := earlier[0]
+			other.User, other.Fence, other.Lease, other.KeepFor = "public|user-2", stmigrate.Fence{1}, time.Minute, time.Hour
+			if _, err := store.MemoryExchanges.Claim(t.Context(), other); err != nil {
+				return err
+			}
+			return store.MemoryExchanges.Release(t.Context(), other.Key, other.Fence, true)
+		}
+		return nil
+	}
+	assert.Equal(t, 1, r.sweep(t))
+	assert.Empty(t, r.sessions.Live(), "the one that was listed")
+}
+
 // watchedSessions tells of each session that is revoked.
 type watchedSessions struct {
 	*stmigratetest.FakeSessions
@@ -240,6 +300,25 @@ func TestWorkerSweeps(t *testing.T) {
 		case <-time.After(time.Minute):
 			t.Error("nothing is swept")
 		}
+	})
+}
+
+// TestPaceOfASweeper: an orphan is dead within two leases, whenever it is left.
+func TestPaceOfASweeper(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := new(countingStore)
+		r := newRig(t, counted(store))
+		w := r.start(t, stmigrate.RevocationConfig{Poll: time.Hour, Jitter: func() float64 { return 1 }})
+		time.Sleep(20 * time.Second) // and a lease is 30 s
+		require.NoError(t, w.Close())
+		n := 0
+		for _, call := range store.calls {
+			if call == "abandoned" {
+				n++
+			}
+		}
+		assert.Equal(t, 2, n)
 	})
 }
 

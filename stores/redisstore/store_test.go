@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -100,7 +101,7 @@ func TestWhoWaitsWritesNothing(t *testing.T) {
 func TestNothingGrows(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	const rounds, each, soon = 6, 200, 350 * time.Millisecond
+	const rounds, each, soon = 10, 200, 350 * time.Millisecond
 	srv := startServer(t)
 	admin := srv.client(t)
 	s := open(t, admin)
@@ -116,7 +117,7 @@ func TestNothingGrows(t *testing.T) {
 			left.Lease, left.KeepFor = time.Millisecond, soon
 			held(t, s, left)
 		}
-		if round%2 == 0 { // every other time the jobs are given up
+		if round < rounds/2 { // the jobs are given up; after that, nobody asks for them
 			for _, j := range due(t, s, 10*each, time.Minute) {
 				if err := s.SettleRevocation(ctx, j.Key, j.Fence, 0, "reason"); err != nil {
 					require.ErrorIs(t, err, stmigrate.ErrClaimLost, "on a slow machine its time is over by now")
@@ -184,6 +185,148 @@ func TestStaleIndexes(t *testing.T) {
 	for index, want := range map[string]int64{"held": 1, "due": 1, "dead": 2, "x:wave": 3} {
 		assert.Equal(t, want, admin.ZCard(ctx, s.root+index).Val(), index)
 	}
+}
+
+// TestIndexesThatLie: what an index says of an entry that says otherwise is not believed, and corrected.
+func TestIndexesThatLie(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	srv := startServer(t)
+	admin := srv.client(t)
+	s := open(t, admin)
+	add := func(index string, c stmigrate.Claim) {
+		require.NoError(t, admin.ZAdd(ctx, s.root+index, redis.Z{Member: string(c.Key[:])}).Err())
+	}
+	wave := func(c *stmigrate.Claim, _ *stmigrate.Finished) { c.Epoch = "wave" }
+	dead := finished(t, s, "dead", wave)
+	j := oneDue(t, s, time.Minute)
+	require.NoError(t, s.SettleRevocation(ctx, j.Key, j.Fence, 0, "reason"))
+	owed := finished(t, s, "owed", wave)
+	claimed := claimOf("claimed")
+	claimed.Epoch = "wave"
+	held(t, s, claimed)
+	other := finished(t, s, "other", func(c *stmigrate.Claim, f *stmigrate.Finished) { c.Epoch, f.Revocation = "other", nil })
+	add("held", owed)
+	add("due", dead)
+	add("due", other)
+	add("dead", owed)
+	add("dead", other)
+	add("x:wave", claimed)
+	add("x:wave", other)
+
+	claims, err := s.AbandonedClaims(ctx, 0, 10)
+	require.NoError(t, err)
+	assert.Empty(t, claims)
+	jobs := due(t, s, 10, time.Minute)
+	require.Len(t, jobs, 1)
+	assert.Equal(t, owed.Key, jobs[0].Key)
+	letters, err := s.DeadRevocations(ctx, stmigrate.ExchangeKey{}, 10)
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	assert.Equal(t, dead.Key, letters[0].Key)
+	exchanges, err := s.EpochExchanges(ctx, "wave", stmigrate.ExchangeKey{}, 10)
+	require.NoError(t, err)
+	assert.Len(t, exchanges, 2)
+	for index, want := range map[string]int64{"held": 1, "due": 1, "dead": 1, "x:wave": 2} {
+		assert.Equal(t, want, admin.ZCard(ctx, s.root+index).Val(), index)
+	}
+}
+
+// TestWhatIsDropped: of a dead letter that was dropped nothing is left, of one that was replayed all but why it was given up.
+func TestWhatIsDropped(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	srv := startServer(t)
+	admin := srv.client(t)
+	s := open(t, admin)
+	c := finished(t, s, "a")
+	key := string(c.Key[:])
+	j := oneDue(t, s, time.Minute)
+	require.NoError(t, s.SettleRevocation(ctx, j.Key, j.Fence, 0, "reason"))
+	require.NoError(t, s.ReplayRevocation(ctx, c.Key))
+	require.NoError(t, s.DropRevocation(ctx, c.Key), "it is no dead letter now")
+	j = oneDue(t, s, time.Minute)
+	assert.Equal(t, 1, j.Attempt)
+	require.NoError(t, s.SettleRevocation(ctx, j.Key, j.Fence, 0, "reason"))
+	require.NoError(t, s.DropRevocation(ctx, c.Key))
+	assert.Zero(t, admin.Exists(ctx, s.root+"r:"+key, s.root+"dead", s.root+"due").Val())
+	assert.Equal(t, []any{nil, nil, nil}, admin.HMGet(ctx, s.root+"e:"+key, "j", "w", "a").Val())
+}
+
+// TestClaimOverWhatIsLeft: an entry whose time is over, and that the server has not erased yet, leaves the next one nothing.
+func TestClaimOverWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	srv := startServer(t)
+	admin := srv.client(t)
+	s := open(t, admin)
+	c := finished(t, s, "a")
+	d := finished(t, s, "d")
+	for _, j := range due(t, s, 10, time.Minute) {
+		if j.Key == d.Key {
+			require.NoError(t, s.SettleRevocation(ctx, j.Key, j.Fence, 0, "reason"))
+		}
+	}
+	for _, over := range []stmigrate.Claim{c, d} {
+		key := string(over.Key[:])
+		require.NoError(t, admin.HSet(ctx, s.root+"e:"+key, "k", 1).Err())
+		again := over
+		again.Fence = stmigrate.Fence(random(16))
+		got, err := s.Claim(ctx, again)
+		require.NoError(t, err)
+		assert.Equal(t, stmigrate.Claimed{State: stmigrate.ClaimHeld}, got)
+		assert.ElementsMatch(t, []string{"s", "f", "o", "u", "e", "l", "k"}, admin.HKeys(ctx, s.root+"e:"+key).Val())
+		assert.Zero(t, admin.Exists(ctx, s.root+"a:"+key, s.root+"n:"+key, s.root+"r:"+key).Val())
+		for _, index := range []string{"due", "dead"} {
+			assert.ErrorIs(t, admin.ZScore(ctx, s.root+index, key).Err(), redis.Nil, index)
+		}
+	}
+}
+
+// TestNoteLivesAsLongAsItsClaim: whoever takes the claim over keeps it, and with it the way from the token to it.
+func TestNoteLivesAsLongAsItsClaim(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	srv := startServer(t)
+	admin := srv.client(t)
+	s := open(t, admin)
+	c := claimOf("a")
+	c.Lease, c.KeepFor = time.Minute, time.Hour
+	held(t, s, c)
+	require.NoError(t, s.Note(ctx, c.Key, c.Fence, []byte("note")))
+	lives := func(want time.Duration, names ...string) {
+		t.Helper()
+		for _, name := range names {
+			assert.InDelta(t, want.Minutes(), admin.PTTL(ctx, s.root+name).Val().Minutes(), 1, name)
+		}
+	}
+	names := []string{"e:" + string(c.Key[:]), "n:" + string(c.Key[:]), "s:" + string(c.Shown[:]), "held"}
+	lives(c.KeepFor, names...)
+	advance(t, s, c.Lease)
+	next := c
+	next.Fence, next.KeepFor = stmigrate.Fence(random(16)), 2*time.Hour
+	assert.Equal(t, "note", string(held(t, s, next).Note))
+	lives(next.KeepFor, names...)
+}
+
+// TestFinishLeavesNoNote: it holds a legacy session's token, sealed, and the way from another token to it is of no use any more.
+func TestFinishLeavesNoNote(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	srv := startServer(t)
+	admin := srv.client(t)
+	s := open(t, admin)
+	first := claimOf("a")
+	held(t, s, first)
+	require.NoError(t, s.Note(ctx, first.Key, first.Fence, []byte("note")))
+	advance(t, s, first.Lease)
+	next := first
+	next.Fence, next.Shown = stmigrate.Fence(random(16)), claimOf("b").Shown
+	held(t, s, next)
+	finish(t, s, next, answer())
+	key := string(next.Key[:])
+	assert.Zero(t, admin.Exists(ctx, s.root+"n:"+key, s.root+"s:"+string(first.Shown[:])).Val())
+	assert.ElementsMatch(t, []string{"s", "f", "o", "u", "e", "k", "c", "j", "g"}, admin.HKeys(ctx, s.root+"e:"+key).Val())
 }
 
 // TestSealedIsErasedByItself: the server erases it, not the next request.

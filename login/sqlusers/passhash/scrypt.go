@@ -5,7 +5,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/bits"
@@ -182,7 +181,7 @@ func (n *NodeScrypt) prepare(c *Config) error {
 	if n.KeyLength < 16 || n.KeyLength > 128 {
 		return fmt.Errorf("field KeyLength is %d: from 16 to 128 is expected", n.KeyLength)
 	}
-	if _, err := hex.DecodeString(n.Separator); err == nil || len(n.Separator) > 1 {
+	if len(n.Separator) > 1 || strings.Contains("0123456789abcdefABCDEF", n.Separator) {
 		return errors.New("field Separator is no single character other than a hexadecimal digit")
 	}
 	return n.cost().within(c, "scrypt")
